@@ -1,0 +1,29 @@
+"""The facts of a call, and the one shape of everything that happens around it.
+
+>>> from chassis.call import Call, Kind, Method
+>>> call = Call(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
+>>> call.code.name, len(call.request_id)
+('OK', 32)
+"""
+
+from chassis.call.call import Call, current_call, current_principal, enter, headers_of, leave
+from chassis.call.chain import Interceptor, Proceed, compose
+from chassis.call.method import Kind, Method
+from chassis.call.principal import Principal
+from chassis.call.trace_context import TraceContext
+
+__all__ = [
+    "Call",
+    "Interceptor",
+    "Kind",
+    "Method",
+    "Principal",
+    "Proceed",
+    "TraceContext",
+    "compose",
+    "current_call",
+    "current_principal",
+    "enter",
+    "headers_of",
+    "leave",
+]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar, Token
+from typing import Any, ClassVar
+
+from grpc import StatusCode
+
+from chassis.call.method import Method
+from chassis.call.principal import Principal
+from chassis.call.trace_context import TraceContext
+from chassis.errors import ChassisError
+
+_current: ContextVar[Call | None] = ContextVar("chassis_call", default=None)
+_UNREAD: Any = object()  # "not looked up yet", where None is an answer
+
+
+class Call:
+    """The facts of one call, collected once; every concern reads them here and looks nothing up twice.
+
+    | attribute | |
+    |---|---|
+    | `method` | the shared `Method` |
+    | `transport` | the transport's own object: gRPC's ServicerContext, aiohttp's Request, the delivery of an event |
+    | `parent` | for a call going out: the served call that makes it |
+    | `metadata` | headers by lower-case name: those received, or, for a call going out, those to send (add yours) |
+    | `principal` | who is calling, once auth has said so |
+    | `trace` | where the call stands in its trace, or None |
+    | `deadline` | on the clock of `time.monotonic`, or None |
+    | `code`, `error` | how it ended, stamped by the links of the chain; never set by a concern |
+
+    Transports subclass it and fill in the methods that start with `_read`.
+    """
+
+    __slots__ = (
+        "_deadline", "_duration", "_metadata", "_raw", "_request_id", "_trace",
+        "code", "error", "logged", "method", "parent", "principal", "started", "transport",
+    )  # fmt: skip
+
+    # Clients and proxies choose request ids; what is longer or holds control characters is replaced.
+    MAX_REQUEST_ID_LENGTH: ClassVar[int] = 128
+
+    def __init__(self, method: Method, transport: Any = None, request: Any = None, parent: Call | None = None) -> None:
+        self.method = method
+        self.transport = transport
+        self.parent = parent
+        self.principal: Principal | None = None
+        self.code: StatusCode = StatusCode.OK
+        self.error: BaseException | None = None
+        self.logged: BaseException | None = None  # the error that a log line with its stack has been written for
+        self.started = time.perf_counter()
+        self._raw = request
+        self._metadata: MutableMapping[str, str] | None = None
+        self._deadline: float | None = _UNREAD
+        self._duration: float | None = None
+        self._request_id: str | None = None
+        self._trace: TraceContext | None = _UNREAD
+
+    # What a transport knows.
+
+    def _read_metadata(self) -> MutableMapping[str, str]:
+        return {}
+
+    def _read_deadline(self) -> float | None:
+        return None
+
+    def _read_request(self) -> Any:
+        return self._raw
+
+    def values(self, name: str) -> list[str]:
+        """All values of a header, in order; most have none or one."""
+        value = self.metadata.get(name)
+        return [] if value is None else [value]
+
+    @property
+    def peer(self) -> str:
+        """The other side's address, as the transport tells it."""
+        return ""
+
+    def code_of(self, error: BaseException) -> StatusCode:
+        """The code that the caller sees when this error leaves the chain."""
+        if isinstance(error, ChassisError):
+            return error.code
+        if isinstance(error, asyncio.CancelledError):
+            return StatusCode.CANCELLED
+        return StatusCode.INTERNAL
+
+    # What every call has.
+
+    @property
+    def request(self) -> Any:
+        """The request: a message, or for request streams the iterator of messages. Decoded when first asked for.
+
+        Raises `Undecodable` where the bytes are no message of the method's type.
+        """
+        return self._read_request()
+
+    @property
+    def metadata(self) -> MutableMapping[str, str]:
+        """Text headers by lower-case name; the first value where there are several."""
+        if self._metadata is None:
+            self._metadata = self._read_metadata()
+        return self._metadata
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, on the clock of `time.monotonic`."""
+        if self._deadline is _UNREAD:
+            self._deadline = self._read_deadline()
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: float | None) -> None:
+        self._deadline = value
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline (negative behind it), None where there is none."""
+        deadline = self.deadline
+        return None if deadline is None else deadline - time.monotonic()
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The span of this call, or with tracing off what the caller sent."""
+        if self._trace is _UNREAD:
+            if self.method.served:
+                self._trace = TraceContext.parse(self.metadata.get("traceparent"))
+            else:
+                self._trace = self.parent.trace if self.parent is not None else None
+        return self._trace
+
+    @trace.setter
+    def trace(self, value: TraceContext | None) -> None:
+        self._trace = value
+
+    @property
+    def request_id(self) -> str:
+        """The caller's `x-request-id`, that of the call being served, or a new one of 32 hex digits."""
+        if self._request_id is None:
+            if self.method.served:
+                given = self.metadata.get("x-request-id")
+                usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+                self._request_id = given if given and usable else secrets.token_hex(16)
+            else:
+                self._request_id = self.parent.request_id if self.parent is not None else secrets.token_hex(16)
+        return self._request_id
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the first time this was asked for: all observers record the same figure."""
+        if self._duration is None:
+            self._duration = time.perf_counter() - self.started
+        return self._duration
+
+    def __repr__(self) -> str:
+        return f"<Call {self.method.path} {self.code.name}>"
+
+
+def current_call() -> Call | None:
+    """The call being served here; None outside of one. Calls going out have it as `parent`."""
+    return _current.get()
+
+
+def current_principal() -> Principal | None:
+    """Who makes the call being served here; None outside of one, or where nobody had to say.
+
+    >>> current_principal() is None
+    True
+    """
+    call = _current.get()
+    return None if call is None else call.principal
+
+
+def enter(call: Call) -> Token[Call | None]:
+    """Make this the call being served in this context; for edges."""
+    return _current.set(call)
+
+
+def leave(token: Token[Call | None]) -> None:
+    """Undo `enter`, where a context serves more than one call."""
+    _current.reset(token)
+
+
+def headers_of(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name, as `Call.metadata` holds them.
+
+    >>> headers_of({"X-Request-ID": "r-1"})
+    {'x-request-id': 'r-1'}
+    """
+    return {name.lower(): value for name, value in pairs.items()}

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+
+class Kind(enum.Enum):
+    """How messages flow in a call."""
+
+    UNARY_UNARY = "unary_unary"
+    UNARY_STREAM = "unary_stream"
+    STREAM_UNARY = "stream_unary"
+    STREAM_STREAM = "stream_stream"
+    EVENT = "event"
+
+    @property
+    def request_streaming(self) -> bool:
+        """Whether the caller sends any number of messages."""
+        return self in (Kind.STREAM_UNARY, Kind.STREAM_STREAM)
+
+    @property
+    def response_streaming(self) -> bool:
+        """Whether any number of messages comes back."""
+        return self in (Kind.UNARY_STREAM, Kind.STREAM_STREAM)
+
+
+class Method:
+    """What is fixed for all calls of one method; one shared object, compared by identity.
+
+    It is the key for label children, span names and log heads: look things up by it once and keep them.
+
+    | system | path | service | name |
+    |---|---|---|---|
+    | grpc | `/pkg.Service/Method` | `pkg.Service` | `Method` |
+    | http | the route's template, `/assets/{id}` | empty | the verb, `GET` |
+    | event | the topic | the messaging system, `nats` or `memory` | `publish` or `process` |
+
+    >>> method = Method.grpc("/cqc.services.v1.AssetRegistry/GetAsset", Kind.UNARY_UNARY, "server")
+    >>> method.service, method.name
+    ('cqc.services.v1.AssetRegistry', 'GetAsset')
+    """
+
+    __slots__ = ("kind", "known", "name", "path", "public", "service", "side", "system")
+
+    def __init__(
+        self,
+        system: Literal["grpc", "http", "event"],
+        side: Literal["server", "client"],
+        path: str,
+        service: str,
+        name: str,
+        kind: Kind,
+        *,
+        known: bool = True,
+        public: bool = False,
+    ) -> None:
+        self.system = system
+        self.side = side
+        self.path = path
+        self.service = service
+        self.name = name
+        self.kind = kind
+        # False for the one method that stands for all that do not exist: callers choose such names freely,
+        # so they may be neither labels nor span names.
+        self.known = known
+        # Whether it may be called without credentials; said where the method is registered.
+        self.public = public
+
+    @classmethod
+    def grpc(cls, path: str, kind: Kind, side: Literal["server", "client"]) -> Method:
+        """The method behind a gRPC path `/pkg.Service/Method`."""
+        service, _, name = path.strip("/").rpartition("/")
+        return cls("grpc", side, path, service, name, kind)
+
+    @property
+    def served(self) -> bool:
+        """Whether this process answers the call, rather than making it."""
+        return self.side == "server"
+
+    def __repr__(self) -> str:
+        return f"<Method {self.system} {self.side} {self.name} {self.path}>"

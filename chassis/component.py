@@ -1,0 +1,109 @@
+"""Everything that lives: started in order, stopped in reverse, checked for health, all by the same loop.
+
+>>> import asyncio
+>>> class Clock(Component):
+...     name = "clock"
+...     async def start(self): print("start")
+...     async def stop(self): print("stop")
+>>> async def main():
+...     components = Components()
+...     await components.start(Clock())
+...     print([component.name for component in components])
+...     return await components.stop()
+>>> asyncio.run(main())
+start
+['clock']
+stop
+[]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_log = logging.getLogger("chassis.component")
+
+
+class Component:
+    """A part of a service with a life of its own: a pool, a bus, an exporter, a server."""
+
+    name: str = "component"
+    # Whether the service can do its work without it. A part that is not required is reported, and leaves it ready.
+    required: bool = True
+
+    async def start(self) -> None:
+        """Begin; returns when it can be used. Whatever it raises ends the start of the service."""
+
+    async def stop(self) -> None:
+        """End, giving everything back; called once, and only after `start` succeeded."""
+
+    async def check(self) -> None:
+        """Raise if it cannot do its work right now; the message is shown by the health endpoint, so no secrets."""
+
+
+class StartError(Exception):
+    """A part could not start for a reason outside of the code; the text tells people what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopFailure:
+    """A part that did not stop by itself, and why."""
+
+    name: str
+    reason: str
+
+
+class Components:
+    """The parts of one service that are running, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self._running: list[Component] = []
+        self._starting: str | None = None
+
+    def __iter__(self) -> Iterator[Component]:
+        return iter(self._running)
+
+    @property
+    def starting(self) -> str | None:
+        """The part that is being started right now, for the message when that takes too long."""
+        return self._starting
+
+    async def start(self, *components: Component) -> None:
+        """Start parts in order; when one fails, those that run are stopped in reverse, and its error is raised."""
+        for component in components:
+            self._starting = component.name
+            try:
+                await component.start()
+            except BaseException:
+                await asyncio.shield(self.stop())
+                raise
+            finally:
+                self._starting = None
+            self._running.append(component)
+
+    async def stop(self, *, deadline: float | None = None) -> list[StopFailure]:
+        """Stop all parts in reverse order, going on when one fails; returns those that failed or were cut.
+
+        `deadline` is on the clock of the event loop: a part that is still stopping then is abandoned.
+        """
+        failures: list[StopFailure] = []
+        loop = asyncio.get_running_loop()
+        while self._running:
+            component = self._running.pop()
+            # A part that comes late in the order still gets a moment, so that one culprit costs only itself.
+            until = None if deadline is None else max(deadline, loop.time() + 0.1)
+            stopping = asyncio.ensure_future(component.stop())
+            # Waited for and not awaited: a part that swallows its cancellation must not hold the others up.
+            await asyncio.wait({stopping}, timeout=None if until is None else until - loop.time())
+            if not stopping.done():
+                stopping.cancel()
+                failures.append(StopFailure(component.name, "did not stop in time"))
+            elif stopping.cancelled():
+                failures.append(StopFailure(component.name, "was cancelled while it stopped"))
+            elif (error := stopping.exception()) is not None:
+                _log.error("stopping %s failed", component.name, exc_info=error)
+                failures.append(StopFailure(component.name, f"{type(error).__name__}: {error}"))
+        return failures

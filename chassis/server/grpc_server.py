@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from chassis.call import Interceptor
+from chassis.component import Component, StartError
+from chassis.server.builtin import HealthService, add_reflection
+from chassis.server.registrar import Handlers, Registrar
+from interceptors.handlers import Serving
+
+if TYPE_CHECKING:
+    from chassis.health import Health
+
+_log = logging.getLogger("chassis.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client can ask of the server; all finite, so that no single one can take it all."""
+
+    max_receive_message_bytes: int = 4 * 1024 * 1024
+    max_send_message_bytes: int = 4 * 1024 * 1024
+    max_metadata_bytes: int = 16 * 1024
+    max_concurrent_streams: int = 256
+    keepalive_time: float = 60.0  # seconds without traffic until the server asks whether the client is still there
+    keepalive_timeout: float = 20.0
+    keepalive_min_interval: float = 10.0  # clients that ping more often than this are disconnected
+
+    def options(self) -> list[tuple[str, Any]]:
+        """As grpc channel arguments."""
+        return [
+            # grpc binds with SO_REUSEPORT otherwise: a second server on the port would silently take half of the calls.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", self.max_receive_message_bytes),
+            ("grpc.max_send_message_length", self.max_send_message_bytes),
+            ("grpc.max_metadata_size", self.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
+            ("grpc.max_concurrent_streams", self.max_concurrent_streams),
+            ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.keepalive_min_interval * 1000)),
+        ]
+
+
+class GrpcServer(Component):
+    """The aio gRPC server: user services, health and reflection behind one handler and one stack of interceptors.
+
+    `register` is called with what generated `add_…_to_server` functions need. Port 0 takes a free one; `port` says
+    which, once started. `grace` is the time in seconds that running calls get when it stops.
+    """
+
+    name = "grpc"
+
+    def __init__(
+        self,
+        register: Callable[[Any], None],
+        interceptors: Sequence[Interceptor],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        health: Health | None = None,
+        reflection: bool = False,
+        public: Iterable[str] = (),
+        grace: float = 20.0,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.grace = grace
+        self._limits = limits or Limits()
+        self._serving = Serving()
+        self._health = HealthService(health)
+        self._server: grpc.aio.Server | None = None
+        registrar = Registrar()
+        register(registrar)
+        self.services = registrar.services
+        open_methods = frozenset(public)
+        if unknown := sorted(open_methods - registrar.handlers.keys()):
+            raise StartError(
+                f"auth.public_methods names {', '.join(unknown)}, which this service does not have; "
+                f"it has e.g. {next(iter(registrar.handlers), 'no methods')}"
+            )
+        self._health.add_to(registrar, self.services)
+        if reflection:
+            add_reflection(registrar, self.services)
+        # Composed here, once: what any method's calls go through does not change while the server runs.
+        self._handlers = Handlers(registrar.handlers, interceptors, serving=self._serving, public=open_methods)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as `host:port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    async def start(self) -> None:
+        server = grpc.aio.server(options=self._limits.options())
+        server.add_generic_rpc_handlers((self._handlers,))
+        try:
+            bound = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise StartError(
+                f"gRPC port {self.port} on {self.host} can not be used; it is in use, or not ours: set server.grpc_port"
+            ) from error
+        self.port = bound
+        await server.start()
+        self._server = server
+        await self._health.start()
+
+    async def stop(self) -> None:
+        await self._health.stop()
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.
+        cut = asyncio.get_running_loop().call_later(self.grace, self._cut)
+        try:
+            await server.stop(self.grace)
+        finally:
+            cut.cancel()
+        await self._serving.idle()
+
+    def _cut(self) -> None:
+        self._serving.cut = True
+        for call in self._serving.calls:
+            _log.warning("call cut off by the stop of the server", extra={"method": call.method.path})
+
+    @property
+    def running(self) -> int:
+        """How many calls are being worked on right now."""
+        return len(self._serving.calls)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether calls had to be cut off when it stopped."""
+        return self._serving.cut

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from chassis.auth.public import is_public
+from chassis.call import Interceptor, Method
+from interceptors.handlers import ComposedHandler, Serving, behaviour_of, unknown_handler
+
+
+class Registrar:
+    """What generated `add_XServicer_to_server(servicer, server)` functions get as `server`: it keeps what they add.
+
+    grpc.aio holds one waiting task for each registered method and looks at all of them for every call; with one
+    generic handler for everything the cost of a call does not grow with the number of methods.
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """Called by generated code, with the handlers of one service."""
+        for name, handler in method_handlers.items():
+            path = f"/{service_name}/{name}"
+            if path in self.handlers:
+                raise ValueError(f"{service_name} is registered twice: one servicer answers for a service")
+            self.handlers[path] = handler
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """Called by generated code beside `add_registered_method_handlers`, which has said the same already."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"register() gets no grpc.aio.Server, and has no {name!r}: "
+            "only pass it to generated add_…Servicer_to_server functions"
+        )
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The full names of all registered services, in order."""
+        return tuple(dict.fromkeys(path[1:].rpartition("/")[0] for path in self.handlers))
+
+
+class Handlers(grpc.GenericRpcHandler):
+    """The one generic handler: every method composed with its interceptors, found by one look-up."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Any],
+        interceptors: Sequence[Interceptor],
+        *,
+        serving: Serving,
+        public: Iterable[str] = (),
+    ) -> None:
+        open_to_all = frozenset(public)
+        self._interceptors = tuple(interceptors)
+        self._serving = serving
+        self._composed: dict[str, ComposedHandler] = {}
+        for path, handler in handlers.items():
+            kind, behaviour = behaviour_of(handler)
+            method = Method.grpc(path, kind, "server")
+            method.public = path in open_to_all or is_public(behaviour)
+            self._composed[path] = ComposedHandler(handler, method, self._interceptors, serving)
+
+    def service(self, handler_call_details: Any) -> ComposedHandler:
+        """Find the handler for a path; there is one for every path."""
+        path = handler_call_details.method
+        return self._composed.get(path) or unknown_handler(path, self._interceptors, self._serving)

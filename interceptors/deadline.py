@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+from chassis.call import Call, Method, Proceed
+from chassis.errors import DeadlineExceeded
+from interceptors.interceptor import RpcInterceptor
+
+
+class DeadlineInterceptor(RpcInterceptor):
+    """Keeps the caller's deadline: late calls are not begun, work ends in time, calls going out get what is left.
+
+    `default` is the time in seconds that a call going out gets where neither its caller nor the call being served
+    has a deadline; None leaves it without. A call that wants none says `timeout=math.inf`.
+    """
+
+    def __init__(self, default: float | None = None) -> None:
+        if default is not None and not default > 0:
+            raise ValueError(f"the default deadline must be more than 0 seconds, not {default}")
+        self.default = default
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        if not call.method.served:
+            self._inherit(call)
+        remaining = call.time_remaining()
+        if remaining is None:
+            return await proceed(call)
+        if remaining <= 0:
+            raise DeadlineExceeded("the deadline had passed before the call began")
+        # gRPC ends calls at their deadline by itself, on both sides, and a timer of our own for each would only cost.
+        if call.method.system == "grpc":
+            return await proceed(call)
+        try:
+            async with asyncio.timeout(remaining) as limit:
+                return await proceed(call)
+        except TimeoutError as error:
+            if limit.expired():
+                raise DeadlineExceeded("the deadline passed while the call was worked on") from error
+            raise
+
+    def _inherit(self, call: Call) -> None:
+        deadline = call.deadline
+        if deadline is None and self.default is not None:
+            deadline = time.monotonic() + self.default
+        served = call.parent.deadline if call.parent is not None else None
+        if served is not None and (deadline is None or served < deadline):
+            deadline = served
+        call.deadline = None if deadline == math.inf else deadline
+
+    def applies(self, method: Method) -> bool:
+        return True

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from chassis.call import Call, Method, Proceed
+from chassis.errors import ChassisError
+from interceptors.interceptor import RpcInterceptor
+
+_log = logging.getLogger("chassis.recovery")
+
+
+class RecoveryInterceptor(RpcInterceptor):
+    """The last net: an exception without a meaning that came through everything else is logged, once, with its stack.
+
+    It goes on to the edge, which answers INTERNAL with a text that tells nothing of it; the service lives.
+    """
+
+    def applies(self, method: Method) -> bool:
+        return method.served
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        try:
+            return await proceed(call)
+        except (ChassisError, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            if call.logged is not error:
+                call.logged = error
+                fields = {"method": call.method.path, "request_id": call.request_id}
+                _log.error("an interceptor or a handler crashed", exc_info=error, extra=fields)
+            raise
