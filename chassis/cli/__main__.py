@@ -1,0 +1,5 @@
+import sys
+
+from chassis.cli.main import main
+
+sys.exit(main())

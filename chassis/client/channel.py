@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from chassis.call import Interceptor
+from interceptors.auth import IdentityInterceptor
+from interceptors.client import client_interceptors
+from interceptors.stack import default_stack
+
+if TYPE_CHECKING:
+    from chassis.logging import Logs
+    from chassis.metrics import Metrics
+    from chassis.tracing import Tracing
+
+DEFAULT_DEADLINE = 30.0
+
+# Less often than a chassis server allows (10 s), so that no shipped client is disconnected by a shipped server.
+_KEEPALIVE_SECONDS = 60
+_SERVICE_CONFIG = json.dumps(
+    {
+        # With several addresses, calls go to all that say they are serving: none is lost when one of them restarts.
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
+    }
+)
+
+
+def channel(
+    target: str,
+    *,
+    token: str | Callable[[], str] | None = None,
+    forward_identity: bool = True,
+    timeout: float | None = DEFAULT_DEADLINE,
+    metrics: Metrics | None = None,
+    logs: Logs | None = None,
+    tracing: Tracing | None = None,
+    interceptors: Sequence[Interceptor] | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+) -> grpc.aio.Channel:
+    """Open a channel to another service; use it with generated stubs, and close it (`async with`) when done.
+
+    `token` is this service's own bearer token, or a function that returns the current one. Without it, a call made
+    while another is served carries that caller's credentials, unless `forward_identity` is False: use it for targets
+    that are not to see them. `timeout` (seconds) is for calls that give none and are not part of one with a deadline;
+    a call that shall have none says `timeout=math.inf`. In a service use `self.channel(target)`: it adds its observers.
+
+    Calls raise the errors of `chassis.errors` that the other side raised.
+    """
+    if interceptors is None:
+        interceptors = default_stack(
+            tracing=tracing,
+            metrics=metrics,
+            logs=logs,
+            identity=IdentityInterceptor(token, forward=forward_identity),
+            default_deadline=timeout,
+        )
+    arguments = [
+        ("grpc.service_config", _SERVICE_CONFIG),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        *options,
+    ]
+    parts = client_interceptors(interceptors)
+    if credentials is not None:
+        return grpc.aio.secure_channel(target, credentials, options=arguments, interceptors=parts)
+    return grpc.aio.insecure_channel(target, options=arguments, interceptors=parts)

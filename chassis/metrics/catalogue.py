@@ -1,0 +1,140 @@
+"""Every metric that the chassis records, declared once; dashboards, alerts and docs/metrics.md are made from it.
+
+The name on the endpoint is `{namespace}_{name}`, where the namespace is the service's name with `_` for `-`:
+
+>>> GRPC_CALLS.name, GRPC_CALLS.labels
+('grpc_calls_total', ('method', 'status_code'))
+>>> sorted(instrument.name for instrument in CATALOGUE if instrument.kind == "gauge")
+['build_info', 'event_in_flight', 'grpc_calls_in_flight', 'health_check_up']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.metrics.declaration import Instrument, counter, gauge, histogram
+
+SIZE_BUCKETS: tuple[float, ...] = tuple(100.0 * 10**power for power in range(8))
+"""Bytes, from 100 B to 1 GB."""
+
+UNKNOWN = "unknown"
+"""The one label value for methods and paths that do not exist: callers choose their names freely."""
+
+# Calls served and made over gRPC. `method` is the full path, `/package.Service/Method`; `status_code` the code's
+# name as it went over the wire, `NOT_FOUND`. A stream counts once, at its end.
+
+GRPC_CALLS = counter("grpc_calls_total", "RPCs served, by how they ended.", ("method", "status_code"))
+GRPC_CALL_DURATION = histogram(
+    "grpc_call_duration_seconds",
+    "Time from an RPC's arrival to its end.",
+    ("method", "status_code"),
+)
+GRPC_CALLS_IN_FLIGHT = gauge("grpc_calls_in_flight", "RPCs being served right now.", ("method",))
+GRPC_CLIENT_CALLS = counter(
+    "grpc_client_calls_total", "RPCs made to other services, by how they ended.", ("method", "status_code")
+)
+GRPC_CLIENT_CALL_DURATION = histogram(
+    "grpc_client_call_duration_seconds",
+    "Time from an outgoing RPC's start to its end.",
+    ("method", "status_code"),
+)
+
+# HTTP requests served. `method` is the verb, `path` the route's template, `status_code` the HTTP status.
+
+HTTP_REQUESTS = counter(
+    "http_requests_total", "HTTP requests served, by their status.", ("method", "path", "status_code")
+)
+HTTP_REQUEST_DURATION = histogram(
+    "http_request_duration_seconds",
+    "Time from an HTTP request's arrival to its end.",
+    ("method", "path", "status_code"),
+)
+HTTP_REQUEST_SIZE = histogram(
+    "http_request_size_bytes",
+    "Size of the body of HTTP requests, where it is known.",
+    ("method", "path"),
+    SIZE_BUCKETS,
+)
+HTTP_RESPONSE_SIZE = histogram(
+    "http_response_size_bytes",
+    "Size of the body of HTTP responses, where it is known.",
+    ("method", "path", "status_code"),
+    SIZE_BUCKETS,
+)
+
+# Events. `status_code` has the same spelling as for RPCs.
+
+EVENT_PUBLISHED = counter("event_published_total", "Events that the broker confirmed.", ("topic",))
+EVENT_PUBLISH_ERRORS = counter(
+    "event_publish_errors_total",
+    "Events whose publisher was told that they were not published.",
+    ("topic", "status_code"),
+)
+EVENT_PUBLISH_DURATION = histogram(
+    "event_publish_duration_seconds",
+    "Time from publish to the broker's confirmation, or to the error.",
+    ("topic",),
+)
+EVENT_HANDLED = counter(
+    "event_handled_total",
+    "Deliveries of events that a handler has seen, by how it ended; a redelivery counts again.",
+    ("topic", "status_code"),
+)
+EVENT_HANDLE_DURATION = histogram(
+    "event_handle_duration_seconds",
+    "Time that the handling of one delivery took.",
+    ("topic", "status_code"),
+)
+EVENT_IN_FLIGHT = gauge("event_in_flight", "Events being handled right now.", ("topic",))
+EVENT_REDELIVERED = counter("event_redelivered_total", "Deliveries that were not the first of their event.", ("topic",))
+EVENT_DEAD_LETTERED = counter(
+    "event_dead_lettered_total",
+    "Events given up and put aside as dead letters, by the code of their last failure.",
+    ("topic", "status_code"),
+)
+
+# The service itself. `system` is `grpc` or `http`.
+
+AUTH_FAILURES = counter(
+    "auth_failures_total",
+    "Calls refused because nobody proved who they are (UNAUTHENTICATED) or because they may not (PERMISSION_DENIED).",
+    ("system", "status_code"),
+)
+TASK_CRASHES = counter("task_crashes_total", "Background tasks of the service that crashed.", ("task",))
+HEALTH_CHECK_UP = gauge(
+    "health_check_up", "1 where the last check of this part succeeded, 0 where it failed.", ("check",)
+)
+LOG_RECORDS_DROPPED = counter("log_records_dropped_total", "Log records lost because the sink was too slow.")
+SPANS_DROPPED = counter("spans_dropped_total", "Spans lost because the collector was too slow or did not answer.")
+BUILD_INFO = gauge(
+    "build_info",
+    "Always 1; the labels say what is running.",
+    ("version", "chassis_version", "python_version"),
+)
+
+CATALOGUE: tuple[Instrument[Any], ...] = (
+    GRPC_CALLS,
+    GRPC_CALL_DURATION,
+    GRPC_CALLS_IN_FLIGHT,
+    GRPC_CLIENT_CALLS,
+    GRPC_CLIENT_CALL_DURATION,
+    HTTP_REQUESTS,
+    HTTP_REQUEST_DURATION,
+    HTTP_REQUEST_SIZE,
+    HTTP_RESPONSE_SIZE,
+    EVENT_PUBLISHED,
+    EVENT_PUBLISH_ERRORS,
+    EVENT_PUBLISH_DURATION,
+    EVENT_HANDLED,
+    EVENT_HANDLE_DURATION,
+    EVENT_IN_FLIGHT,
+    EVENT_REDELIVERED,
+    EVENT_DEAD_LETTERED,
+    AUTH_FAILURES,
+    TASK_CRASHES,
+    HEALTH_CHECK_UP,
+    LOG_RECORDS_DROPPED,
+    SPANS_DROPPED,
+    BUILD_INFO,
+)
+"""All instruments of the chassis, in the order in which the reference shows them."""

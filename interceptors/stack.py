@@ -1,0 +1,75 @@
+"""The one list that says which concerns a call goes through, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chassis.call import Interceptor
+
+if TYPE_CHECKING:
+    from chassis.auth import Authenticator
+    from chassis.logging import Logs
+    from chassis.metrics import Metrics
+    from chassis.tracing import Tracing
+    from interceptors.auth import IdentityInterceptor
+    from interceptors.errors import Translation
+
+
+def default_stack(
+    *,
+    tracing: Tracing | None = None,
+    metrics: Metrics | None = None,
+    logs: Logs | None = None,
+    authenticator: Authenticator | None = None,
+    identity: IdentityInterceptor | None = None,
+    translate: Mapping[type[BaseException], Translation] | None = None,
+    default_deadline: float | None = None,
+) -> list[Interceptor]:
+    """The concerns around every call, outermost first: served and going out, gRPC, HTTP and events alike.
+
+    Each says itself (`applies`) which methods it has something to do for. Those that need something to work with are
+    there only where it is given.
+
+    >>> [type(each).__name__ for each in default_stack()]
+    ['RecoveryInterceptor', 'DeadlineInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
+    """
+    # Imported here: only what is used is paid for at start.
+    from interceptors.auth import AuthInterceptor
+    from interceptors.deadline import DeadlineInterceptor
+    from interceptors.errors import ErrorsInterceptor
+    from interceptors.recovery import RecoveryInterceptor
+    from interceptors.request_id import RequestIdInterceptor
+
+    stack: list[Interceptor] = [
+        # Outermost: it catches what crashes in any other concern.
+        RecoveryInterceptor(),
+    ]
+    if tracing is not None:
+        from interceptors.tracing import TracingInterceptor
+
+        # Before whatever records: log lines and exemplars of the call belong to its span.
+        stack.append(TracingInterceptor(tracing))
+    if metrics is not None:
+        from interceptors.metrics import MetricsInterceptor
+
+        # Outside of all that can reject, so that rejected calls count too.
+        stack.append(MetricsInterceptor(metrics))
+    if logs is not None:
+        from interceptors.logging import LoggingInterceptor
+
+        # Likewise; inside of metrics, so that writing a line is part of what a call is seen to cost.
+        stack.append(LoggingInterceptor(logs))
+    # Before anything that could wait: what comes too late is not begun.
+    stack.append(DeadlineInterceptor(default_deadline))
+    if authenticator is not None:
+        # Before anything reads the request: strangers cost as little as possible.
+        stack.append(AuthInterceptor(authenticator))
+    if identity is not None:
+        stack.append(identity)
+    return [
+        *stack,
+        RequestIdInterceptor(),
+        # Innermost: everything outside of it sees only errors that have a meaning.
+        ErrorsInterceptor(translate),
+    ]
