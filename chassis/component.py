@@ -62,6 +62,7 @@ class Components:
     def __init__(self) -> None:
         self._running: list[Component] = []
         self._starting: str | None = None
+        self._stopping: str | None = None
 
     def __iter__(self) -> Iterator[Component]:
         return iter(self._running)
@@ -70,6 +71,11 @@ class Components:
     def starting(self) -> str | None:
         """The part that is being started right now, for the message when that takes too long."""
         return self._starting
+
+    @property
+    def stopping(self) -> str | None:
+        """The part that is being stopped right now; likewise."""
+        return self._stopping
 
     async def start(self, *components: Component) -> None:
         """Start parts in order; when one fails, those that run are stopped in reverse, and its error is raised."""
@@ -93,6 +99,7 @@ class Components:
         loop = asyncio.get_running_loop()
         while self._running:
             component = self._running.pop()
+            self._stopping = component.name
             # A part that comes late in the order still gets a moment, so that one culprit costs only itself.
             until = None if deadline is None else max(deadline, loop.time() + 0.1)
             stopping = asyncio.ensure_future(component.stop())
@@ -106,4 +113,5 @@ class Components:
             elif (error := stopping.exception()) is not None:
                 _log.error("stopping %s failed", component.name, exc_info=error)
                 failures.append(StopFailure(component.name, f"{type(error).__name__}: {error}"))
+        self._stopping = None
         return failures

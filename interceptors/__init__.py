@@ -1,0 +1,66 @@
+"""The concerns around a call, one class and one file each; each works alone on a plain grpc.aio server or channel, too.
+
+>>> import grpc
+>>> from interceptors import ErrorsInterceptor, RecoveryInterceptor
+>>> interceptors = [RecoveryInterceptor(), ErrorsInterceptor()]
+
+On a server they are `grpc.aio.server(interceptors=interceptors)`, on a channel
+`grpc.aio.insecure_channel(target, interceptors=client_interceptors(interceptors))`. A concern of your own is a subclass
+of `RpcInterceptor` with one method, `around`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interceptors.auth import AuthInterceptor, IdentityInterceptor
+    from interceptors.client import client_interceptors
+    from interceptors.deadline import DeadlineInterceptor
+    from interceptors.errors import ErrorsInterceptor
+    from interceptors.interceptor import RpcInterceptor
+    from interceptors.logging import LoggingInterceptor
+    from interceptors.metrics import MetricsInterceptor
+    from interceptors.recovery import RecoveryInterceptor
+    from interceptors.request_id import RequestIdInterceptor
+    from interceptors.stack import default_stack
+    from interceptors.tracing import TracingInterceptor
+
+# Looked up when first used (PEP 562): an import of one concern does not load the libraries of all.
+_HOME = {
+    "AuthInterceptor": "auth",
+    "DeadlineInterceptor": "deadline",
+    "ErrorsInterceptor": "errors",
+    "IdentityInterceptor": "auth",
+    "LoggingInterceptor": "logging",
+    "MetricsInterceptor": "metrics",
+    "RecoveryInterceptor": "recovery",
+    "RequestIdInterceptor": "request_id",
+    "RpcInterceptor": "interceptor",
+    "TracingInterceptor": "tracing",
+    "client_interceptors": "client",
+    "default_stack": "stack",
+}
+
+__all__ = [
+    "AuthInterceptor",
+    "DeadlineInterceptor",
+    "ErrorsInterceptor",
+    "IdentityInterceptor",
+    "LoggingInterceptor",
+    "MetricsInterceptor",
+    "RecoveryInterceptor",
+    "RequestIdInterceptor",
+    "RpcInterceptor",
+    "TracingInterceptor",
+    "client_interceptors",
+    "default_stack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'interceptors' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"interceptors.{_HOME[name]}"), name)

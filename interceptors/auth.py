@@ -49,7 +49,8 @@ class AuthInterceptor(RpcInterceptor):
         except ChassisError:
             raise
         except Exception as error:
-            raise Temporary("credentials can not be checked right now", detail=type(error).__name__) from error
+            # Without the cause: its text may quote the token.
+            raise Temporary("credentials can not be checked right now", detail=type(error).__name__) from None
         call.principal = principal
         return await proceed(call)
 

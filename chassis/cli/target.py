@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 from chassis.service import ServiceChassis
 
@@ -15,7 +16,7 @@ class TargetError(Exception):
 def find_target(target: str | None) -> type[ServiceChassis]:
     """Find the service class that `MODULE:CLASS` names, or else pyproject.toml.
 
-    Raises TargetError where there is none. An exception of the module itself, which its author has to see, is passed on.
+    Raises TargetError where there is none. What the module itself raises is passed on: its author has to see it.
     """
     origin = ""
     if target is None:
@@ -66,7 +67,7 @@ def _service_in(file: Path) -> str | None:
     return service
 
 
-def _import(name: str, origin: str) -> object:
+def _import(name: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -81,17 +81,12 @@ class GrpcServer(Component):
         registrar = Registrar()
         register(registrar)
         self.services = registrar.services
-        open_methods = frozenset(public)
-        if unknown := sorted(open_methods - registrar.handlers.keys()):
-            raise StartError(
-                f"auth.public_methods names {', '.join(unknown)}, which this service does not have; "
-                f"it has e.g. {next(iter(registrar.handlers), 'no methods')}"
-            )
+        self.paths = frozenset(registrar.handlers)
         self._health.add_to(registrar, self.services)
         if reflection:
             add_reflection(registrar, self.services)
         # Composed here, once: what any method's calls go through does not change while the server runs.
-        self._handlers = Handlers(registrar.handlers, interceptors, serving=self._serving, public=open_methods)
+        self._handlers = Handlers(registrar.handlers, interceptors, serving=self._serving, public=public)
 
     @property
     def address(self) -> str:

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, Any
+
+from chassis.call import Interceptor
+from chassis.component import Component, Components, StartError, StopFailure
+from chassis.config import ConfigurationError
+from chassis.health import Health, HealthWatch
+from chassis.logging import Logs
+from chassis.metrics import LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
+from chassis.service.channels import Channels
+from chassis.service.servers import make_grpc, make_http
+from chassis.service.tasks import Tasks
+from chassis.tracing import Tracing
+from interceptors.stack import default_stack
+
+if TYPE_CHECKING:
+    from chassis.bus import MemoryBroker
+    from chassis.config import Config, ServerConfig
+    from chassis.http import HttpServer
+    from chassis.server import GrpcServer
+    from chassis.service.service import ServiceChassis
+
+_log = logging.getLogger("chassis.service")
+
+_SHARE_FOR_CALLS = 0.8
+
+
+class Hooks(Component):
+    """The service's own `on_start` and `on_stop`, at their place among the parts."""
+
+    def __init__(self, service: ServiceChassis) -> None:
+        self.name = f"{type(service).__name__}.on_start"
+        self._service = service
+
+    async def start(self) -> None:
+        await self._service.on_start()
+        self.name = f"{type(self._service).__name__}.on_stop"
+
+    async def stop(self) -> None:
+        await self._service.on_stop()
+
+
+class Assembly:
+    """One service put together from its configuration: which parts there are, and in which order they live."""
+
+    def __init__(self, service: ServiceChassis, config: Config, broker: MemoryBroker | None) -> None:
+        self._service = service
+        self._config = config
+        self._end: asyncio.Future[str] | None = None
+        self.logs = Logs(
+            config.service.name,
+            level=config.log.level,
+            format=config.log.format,
+            output=config.log.output,
+            buffer_records=config.log.buffer_records,
+        )
+        self.metrics = Metrics(
+            config.service.name,
+            namespace=config.metrics.namespace or None,
+            enabled=config.metrics.enabled,
+            version=config.service.version,
+        )
+        self.tracing = Tracing(
+            config.tracing.service_name or config.service.name,
+            version=config.service.version,
+            environment=config.tracing.environment or config.service.env,
+            enabled=config.tracing.enabled,
+            endpoint=config.tracing.endpoint.reveal(),
+            export_mode=config.tracing.export_mode,
+            insecure=config.tracing.insecure,
+            sample_rate=config.tracing.sample_rate,
+            batch_timeout=config.tracing.batch_timeout,
+        )
+        self.metrics.get(LOG_RECORDS_DROPPED).set_function(lambda: self.logs.dropped)
+        self.metrics.get(SPANS_DROPPED).set_function(lambda: self.tracing.dropped)
+        crashes = self.metrics.get(TASK_CRASHES)
+        self.tasks = Tasks(crashed=lambda name: crashes.labels(name).inc(), end=self.end)
+        self.channels = Channels(self._open_channel)
+        self._observers = default_stack(tracing=self.tracing, metrics=self.metrics, logs=self.logs)
+        self._parts: dict[str, Component] = {}
+        if "bus" in service.uses:
+            from chassis.service.events import make_bus
+
+            self._parts["bus"] = make_bus(config, broker, self._observers, self.metrics)
+        self._own: list[Component] = []
+        self._components = Components()
+        self.health = Health(lambda: (self.logs, *self._components))
+        self._grpc: GrpcServer | None = None
+        self._http: HttpServer | None = None
+
+    def part(self, name: str) -> Any:
+        """Give a part; raises where the service does not use it."""
+        if name not in self._parts:
+            cls = type(self._service).__name__
+            raise RuntimeError(f"{cls} does not use {name!r}: add it to its `uses`")
+        return self._parts[name]
+
+    def add(self, component: Component) -> None:
+        """Take a component of the user's."""
+        self._own.append(component)
+
+    def end(self, reason: str) -> None:
+        """Ask for the service to stop, from within."""
+        if self._end is not None and not self._end.done():
+            self._end.set_result(reason)
+
+    async def wait_for_end(self) -> str:
+        """Wait until somebody within asks for the stop."""
+        assert self._end is not None, "the service has not been started"
+        return await asyncio.shield(self._end)
+
+    @property
+    def grpc_address(self) -> str:
+        """Where RPCs are served."""
+        assert self._grpc is not None, "the service has not been started"
+        return self._grpc.address
+
+    @property
+    def http_address(self) -> str:
+        """Where HTTP is served."""
+        assert self._http is not None, "the service has not been started"
+        return self._http.address
+
+    @property
+    def starting(self) -> str | None:
+        """The part that is being started right now."""
+        return self._components.starting
+
+    @property
+    def stopping(self) -> str | None:
+        """The part that is being stopped right now."""
+        return self._components.stopping
+
+    async def start(self) -> None:
+        """Start all parts in order; on an error those that run are stopped in reverse."""
+        # First and last, outside of the list: all other parts have something to say while they start and stop.
+        await self.logs.start()
+        try:
+            await self._start()
+        except BaseException as error:
+            if isinstance(error, StartError):
+                _log.error("service did not start: %s", error)
+            elif isinstance(error, Exception) and not isinstance(error, ConfigurationError):
+                _log.error("service did not start", exc_info=error)
+            await self._components.stop()
+            await self.logs.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._end = asyncio.get_running_loop().create_future()
+        for warning in self._config.warnings:
+            _log.warning(warning)
+        start = self._components.start
+        await start(self.tracing, *self._parts.values(), self.channels, self.tasks)
+        await start(*self._own)
+        before = len(self._own)
+        await start(Hooks(self._service))
+        await start(*self._own[before:])
+        if "bus" in self._parts:
+            from chassis.service.events import Subscriptions
+
+            await start(Subscriptions(self._service, self.part("bus")))
+        interceptors = self._stack()
+        self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
+        self._grpc = make_grpc(self._config, self._service, interceptors, self.health)
+        await start(HealthWatch(self.health), self._http, self._grpc)
+        _warn_of_open_ports(self._config.server)
+        self.health.mark_ready()
+        _log.info("service started", extra={"grpc_address": self.grpc_address, "http_address": self.http_address})
+
+    async def stop(self, deadline: float | None = None) -> list[StopFailure]:
+        """Not ready, wait for balancers, drain, close, in reverse."""
+        self.logs.activate()
+        server = self._config.server
+        loop = asyncio.get_running_loop()
+        if deadline is None:
+            deadline = loop.time() + server.shutdown_timeout
+        self.health.drain()
+        _log.info("service stopping", extra={"drain_delay_seconds": server.drain_delay})
+        await asyncio.sleep(min(server.drain_delay, max(deadline - loop.time(), 0)))
+        # Most of what is left of the time is for the work under way, but the parts behind it need some to close.
+        grace = max((deadline - loop.time()) * _SHARE_FOR_CALLS, 0.05)
+        serving = [server for server in (self._grpc, self._http) if server is not None]
+        for each in serving:
+            each.grace = grace
+        failures = await self._components.stop(deadline=deadline)
+        failures += [StopFailure(each.name, "calls had to be cut off") for each in serving if each.was_cut]
+        for failure in failures:
+            _log.error("%s did not stop by itself: %s", failure.name, failure.reason, extra={"component": failure.name})
+        _log.info("service stopped")
+        await self.logs.stop()
+        return failures
+
+    def _stack(self) -> list[Interceptor]:
+        from chassis.auth import from_config
+
+        authenticator = from_config(self._config.auth, lambda key: self._config.origins.get(key, "default"))
+        default = default_stack(tracing=self.tracing, metrics=self.metrics, logs=self.logs, authenticator=authenticator)
+        return list(self._service.interceptors(default))
+
+    def _open_channel(self, target: str, **options: Any) -> Any:
+        from chassis.client import channel
+
+        return channel(target, metrics=self.metrics, logs=self.logs, tracing=self.tracing, **options)
+
+
+def _warn_of_open_ports(server: ServerConfig) -> None:
+    try:
+        local = ipaddress.ip_address(server.host).is_loopback
+    except ValueError:
+        local = server.host == "localhost"
+    if not local:
+        _log.warning("listening on %s without TLS: whoever reaches it can read and change what is sent", server.host)

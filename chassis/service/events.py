@@ -1,0 +1,55 @@
+"""The event bus of a service, from its configuration, and the subscriptions that it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chassis.bus import Bus, MemoryBackend, MemoryBroker, streams_for
+from chassis.call import Interceptor
+from chassis.component import Component
+from chassis.config import ConfigurationError
+from chassis.retry import Policy
+
+if TYPE_CHECKING:
+    from chassis.config import Config
+    from chassis.metrics import Metrics
+    from chassis.service.service import ServiceChassis
+
+
+def make_bus(config: Config, broker: MemoryBroker | None, around: Sequence[Interceptor], metrics: Metrics) -> Bus:
+    """Put the bus together; `broker` is the memory that several services of one process share."""
+    section = config.eventbus
+    if section.backend != "memory":
+        raise ConfigurationError(
+            [config.problem("eventbus.backend", f"{section.backend} is not available in this version; memory is")]
+        )
+    return Bus(
+        MemoryBackend(broker or MemoryBroker(streams_for(section.stream_name))),
+        service_name=config.service.name,
+        around=around,
+        metrics=metrics,
+        consumer_name=section.consumer_name or None,
+        max_deliver=section.max_deliver,
+        ack_wait=section.ack_wait,
+        max_ack_pending=section.max_ack_pending,
+        backoff=Policy(waits=section.backoff, jitter=0.25),
+    )
+
+
+class Subscriptions(Component):
+    """The event handlers of a service: intake begins when it has prepared itself, and ends before it cleans up."""
+
+    name = "subscriptions"
+
+    def __init__(self, service: ServiceChassis, bus: Bus) -> None:
+        self._service = service
+        self._bus = bus
+
+    async def start(self) -> None:
+        await self._bus.subscribe_all(self._service)
+
+    async def stop(self) -> None:
+        cut = await self._bus.drain()
+        if cut:
+            raise RuntimeError(f"handlers were cut off: {'; '.join(cut)}")

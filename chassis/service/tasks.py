@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from chassis.component import Component
+
+OnCrash = Literal["end", "unready"]
+
+_log = logging.getLogger("chassis.tasks")
+
+
+class Tasks(Component):
+    """Background work of a service, supervised: none dies unseen, and all end with it."""
+
+    name = "tasks"
+
+    def __init__(self, *, crashed: Callable[[str], None], end: Callable[[str], None]) -> None:
+        self._crashed = crashed
+        self._end = end
+        self._running: set[asyncio.Task[Any]] = set()
+        self._broken: dict[str, str] = {}
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str | None = None, on_crash: OnCrash) -> asyncio.Task[Any]:
+        """Run `work` beside the service; see `ServiceChassis.spawn`."""
+        if on_crash not in ("end", "unready"):
+            work.close()
+            raise ValueError(f"on_crash is 'end' or 'unready', not {on_crash!r}")
+        task = asyncio.get_running_loop().create_task(work, name=name or getattr(work, "__qualname__", "task"))
+        self._running.add(task)
+        task.add_done_callback(lambda done: self._ended(done, on_crash))
+        return task
+
+    async def stop(self) -> None:
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def check(self) -> None:
+        for name, reason in self._broken.items():
+            raise RuntimeError(f"{name} ended by {reason}")
+
+    def _ended(self, task: asyncio.Task[Any], on_crash: OnCrash) -> None:
+        self._running.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        name = task.get_name()
+        _log.error("background task crashed", exc_info=error, extra={"task": name, "on_crash": on_crash})
+        self._crashed(name)
+        if on_crash == "unready":
+            self._broken[name] = type(error).__name__
+        else:
+            self._end(f"background task {name} crashed")
