@@ -264,7 +264,16 @@ def _edge(chain: Proceed, method: Method, decode: Callable[[Any], Any], serving:
         finally:
             serving.ended(call)
 
-    return serve
+    if not method.kind.response_streaming:
+        return serve
+
+    # gRPC takes a coroutine that writes as well, but others' interceptors (OpenTelemetry's) iterate over the behaviour.
+    async def stream(request: Any, context: Any) -> Any:
+        await serve(request, context)
+        return
+        yield
+
+    return stream
 
 
 async def _tell(call: Call, context: Any, error: BaseException) -> None:

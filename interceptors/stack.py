@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from chassis.call import Interceptor
@@ -25,11 +25,14 @@ def default_stack(
     identity: IdentityInterceptor | None = None,
     translate: Mapping[type[BaseException], Translation] | None = None,
     default_deadline: float | None = None,
+    target: str = "",
+    quiet: Iterable[str] = (),
 ) -> list[Interceptor]:
     """The concerns around every call, outermost first: served and going out, gRPC, HTTP and events alike.
 
     Each says itself (`applies`) which methods it has something to do for. Those that need something to work with are
-    there only where it is given.
+    there only where it is given. `target` is where calls go out to, for their spans. `quiet` are paths (of gRPC
+    methods, HTTP routes, topics) whose log lines are written at debug, beside the probes'.
 
     >>> [type(each).__name__ for each in default_stack()]
     ['RecoveryInterceptor', 'DeadlineInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
@@ -49,17 +52,17 @@ def default_stack(
         from interceptors.tracing import TracingInterceptor
 
         # Before whatever records: log lines and exemplars of the call belong to its span.
-        stack.append(TracingInterceptor(tracing))
+        stack.append(TracingInterceptor(tracing, target=target))
     if metrics is not None:
         from interceptors.metrics import MetricsInterceptor
 
         # Outside of all that can reject, so that rejected calls count too.
         stack.append(MetricsInterceptor(metrics))
     if logs is not None:
-        from interceptors.logging import LoggingInterceptor
+        from interceptors.logging import PROBES, LoggingInterceptor
 
         # Likewise; inside of metrics, so that writing a line is part of what a call is seen to cost.
-        stack.append(LoggingInterceptor(logs))
+        stack.append(LoggingInterceptor(logs, quiet=PROBES.union(quiet)))
     # Before anything that could wait: what comes too late is not begun.
     stack.append(DeadlineInterceptor(default_deadline))
     if authenticator is not None:

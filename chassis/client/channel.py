@@ -58,6 +58,7 @@ def channel(
             logs=logs,
             identity=IdentityInterceptor(token, forward=forward_identity),
             default_deadline=timeout,
+            target=target,
         )
     arguments = [
         ("grpc.service_config", _SERVICE_CONFIG),

@@ -199,7 +199,13 @@ class Assembly:
         from chassis.auth import from_config
 
         authenticator = from_config(self._config.auth, lambda key: self._config.origins.get(key, "default"))
-        default = default_stack(tracing=self.tracing, metrics=self.metrics, logs=self.logs, authenticator=authenticator)
+        default = default_stack(
+            tracing=self.tracing,
+            metrics=self.metrics,
+            logs=self.logs,
+            authenticator=authenticator,
+            quiet=[self._config.metrics.path],
+        )
         return list(self._service.interceptors(default))
 
     def _open_channel(self, target: str, **options: Any) -> Any:

@@ -1,0 +1,168 @@
+"""Names and attributes of spans, by OpenTelemetry's semantic conventions 1.44 (RPC, HTTP, messaging).
+
+The RPC conventions are those of 2026: `rpc.system.name`, `rpc.method` with the full name, and
+`rpc.response.status_code` as text, in place of `rpc.system`, `rpc.service` and `rpc.grpc.status_code`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from grpc import StatusCode
+from opentelemetry.trace import SpanKind
+
+from chassis.call import Method
+
+Attributes = dict[str, str | int]
+
+# The others are the caller's doing, and no fault of the server (semantic conventions for gRPC).
+_SERVER_FAULTS = frozenset(
+    {
+        StatusCode.UNKNOWN,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.INTERNAL,
+        StatusCode.UNAVAILABLE,
+        StatusCode.DATA_LOSS,
+    }
+)
+# What leaves an event handled: done before, or given back because the service stops.
+_EVENT_NO_FAULTS = frozenset({StatusCode.OK, StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED})
+_HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+
+
+class SpanShape:
+    """What the spans of all calls of one method have in common; made once."""
+
+    __slots__ = ("attributes", "event", "http", "kind", "method", "name", "process", "served")
+
+    def __init__(self, method: Method, target: str = "") -> None:
+        self.method = method
+        self.served = method.served
+        self.http = method.system == "http"
+        self.event = method.system == "event"
+        self.process = self.event and self.served
+        self.name, self.attributes = _fixed(method)
+        self.kind = {
+            (False, True): SpanKind.SERVER,
+            (False, False): SpanKind.CLIENT,
+            (True, True): SpanKind.CONSUMER,
+            (True, False): SpanKind.PRODUCER,
+        }[self.event, self.served]
+        if target and not self.served:
+            self.attributes |= _address("server", target.rpartition("/")[2])
+
+    def beginning(self, call: Any) -> Attributes:
+        """The attributes that a span begins with."""
+        attributes = self.attributes.copy()
+        if self.event:
+            attributes |= _event(self.method, call)
+        elif self.served:
+            attributes |= _http_request(call) if self.http else _peer(call.peer)
+            if user_agent := call.metadata.get("user-agent"):
+                attributes["user_agent.original"] = clean(user_agent)
+        return attributes
+
+    def ending(self, call: Any) -> tuple[Attributes, bool]:
+        """The attributes that tell how it ended, and whether that is a failure of whom the span belongs to."""
+        code = call.code
+        told = code.name
+        attributes: Attributes = {}
+        if self.http:
+            status = call.http_status
+            attributes["http.response.status_code"] = status
+            told = str(status)
+            failed = status >= (500 if self.served else 400)
+        elif self.event:
+            failed = code not in _EVENT_NO_FAULTS if self.served else code is not StatusCode.OK
+            if code is not StatusCode.OK:
+                attributes["error.type"] = told
+        else:
+            attributes["rpc.response.status_code"] = told
+            failed = code in _SERVER_FAULTS if self.served else code is not StatusCode.OK
+        if failed:
+            attributes["error.type"] = told
+        return attributes, failed
+
+
+def _fixed(method: Method) -> tuple[str, Attributes]:
+    # Callers choose the names of methods, paths and topics that do not exist, so they are no span names.
+    if method.system == "grpc":
+        path = method.path.lstrip("/") if method.known else "_OTHER"
+        return path if method.known else "grpc", {"rpc.system.name": "grpc", "rpc.method": path}
+    if method.system == "event":
+        return f"{method.name} {method.path}" if method.known else method.name, {
+            "messaging.system": method.service,
+            "messaging.operation.name": method.name,
+            "messaging.operation.type": "process" if method.served else "send",
+        }
+    if not method.known:
+        return "HTTP", {}
+    verb = method.name if method.name in _HTTP_METHODS else "HTTP"
+    return f"{verb} {method.path}", {"http.route": method.path}
+
+
+def _event(method: Method, call: Any) -> Attributes:
+    topic = call.topic
+    attributes: Attributes = {"messaging.destination.name": clean(topic)}
+    if method.known and topic != method.path:
+        attributes["messaging.destination.template"] = method.path
+    if event_id := call.event_id:
+        attributes["messaging.message.id"] = clean(event_id)
+    return attributes
+
+
+def _http_request(call: Any) -> Attributes:
+    verb = call.verb
+    attributes: Attributes = {"http.request.method": verb if verb in _HTTP_METHODS else "_OTHER"}
+    if verb not in _HTTP_METHODS:
+        attributes["http.request.method_original"] = clean(verb)
+    request = call.transport
+    attributes["url.path"] = clean(call.path)  # and not the query, which often holds what is secret
+    attributes["url.scheme"] = request.scheme
+    attributes["network.protocol.version"] = f"{request.version.major}.{request.version.minor}"
+    if host := call.metadata.get("host"):
+        attributes |= _address("server", clean(host))
+    if peer := call.peer:
+        attributes |= _address("client", peer) | _address("network.peer", peer)
+    return attributes
+
+
+@lru_cache(1024)
+def _peer(peer: str) -> Attributes:
+    """A peer as gRPC writes it; the same for all calls of a connection.
+
+    >>> _peer("ipv6:%5B::1%5D:57284")["network.peer.address"], _peer("unix:/run/cqar.sock")["network.transport"]
+    ('::1', 'unix')
+    """
+    family, _, rest = peer.partition(":")
+    if family == "unix":
+        return {"network.transport": "unix", "network.peer.address": rest} if rest else {"network.transport": "unix"}
+    address, _, port = unquote(rest.partition(",")[0]).rpartition(":")
+    if family not in ("ipv4", "ipv6") or not port.isdecimal():
+        return {}
+    address = address.strip("[]")
+    return {
+        "client.address": address,
+        "client.port": int(port),
+        "network.peer.address": address,
+        "network.peer.port": int(port),
+    }
+
+
+def _address(side: str, text: str) -> Attributes:
+    host, _, port = text.rpartition(":")
+    if host and port.isdecimal() and (":" not in host or host.startswith("[")):
+        return {f"{side}.address": host.strip("[]"), f"{side}.port": int(port)}
+    return {f"{side}.address": text.strip("[]")} if text else {}
+
+
+def clean(text: str) -> str:
+    """Text that protobuf can carry: one lone surrogate in one span would cost the whole batch.
+
+    >>> clean("caf\\u00e9"), clean("bad\\udcff")
+    ('café', 'bad?')
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

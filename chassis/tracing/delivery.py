@@ -1,0 +1,212 @@
+"""Spans on their way to the collector: a bounded queue, a thread, and counts; never in anyone's way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+_log = logging.getLogger("chassis.tracing")
+
+_BATCH_SIZE = 512
+_SECONDS_BETWEEN_WARNINGS = 60.0
+# Loggers of the SDK that speak in the thread that exports, beside those of the exporter's own modules.
+_SDK_LOGGERS = ("opentelemetry.sdk._shared_internal", "opentelemetry.exporter.otlp.common.http")
+
+
+class Delivery:
+    """Takes ended spans, hands them to an exporter in batches, and counts what became of them."""
+
+    def __init__(self, exporter: SpanExporter, where: str, *, batch_timeout: float, queue_size: int) -> None:
+        self.where = where
+        self.exported = 0
+        self.dropped = 0
+        self.failing = False
+        self._queue_size = queue_size
+        self._exporter = exporter
+        self._waiting = 0  # accepted, and neither exported nor dropped yet
+        self._closed = False
+        self._abandoned = False
+        self._ended = False
+        self._warned = -_SECONDS_BETWEEN_WARNINGS
+        self._lock = threading.Lock()
+        self._chatter = _Chatter(exporter)
+        self._bounded = _BoundedProcessor(self, batch_timeout, queue_size)
+
+    @property
+    def processor(self) -> BatchSpanProcessor:
+        """What the SDK gives the spans to."""
+        return self._bounded
+
+    # The user's threads.
+
+    def accept(self) -> bool:
+        """Whether there is place for one more span; it is counted as waiting, or as dropped."""
+        with self._lock:
+            if self._waiting < self._queue_size and not self._closed:
+                self._waiting += 1
+                return True
+            self.dropped += 1
+            warn = not self._closed and self._may_warn()
+        if warn:
+            _log.warning("spans are dropped: %s does not take them as fast as they come", self.where)
+        return False
+
+    # The thread that exports.
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand a batch to the exporter; whatever it does, nothing is raised and nothing is logged but one line."""
+        if self._abandoned:
+            return SpanExportResult.FAILURE
+        with self._chatter:
+            try:
+                taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
+                reason = self._chatter.heard
+            except Exception as error:
+                taken, reason = False, f"{type(error).__name__}: {error}"
+        self._settle(len(spans), taken, reason)
+        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+
+    def _settle(self, count: int, taken: bool, reason: str) -> None:
+        with self._lock:
+            if self._abandoned:  # counted as dropped already
+                return
+            self._waiting -= count
+            was_failing, self.failing = self.failing, not taken
+            if taken:
+                self.exported += count
+            else:
+                self.dropped += count
+            dropped = self.dropped
+            warn = not taken and self._may_warn()
+        if warn:
+            _log.warning("spans are lost: %s does not take them (%s); %d so far", self.where, reason, dropped)
+        elif taken and was_failing:
+            _log.info("%s takes spans again; %d were lost", self.where, dropped)
+
+    def _may_warn(self) -> bool:
+        now = time.monotonic()
+        if now - self._warned < _SECONDS_BETWEEN_WARNINGS:
+            return False
+        self._warned = now
+        return True
+
+    # The event loop.
+
+    async def close(self, timeout: float) -> None:
+        """Export what waits, for `timeout` seconds at most; raises TimeoutError where that was not enough."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+
+        # The SDK's own shutdown blocks for as long as the collector likes; a daemon thread can be left behind, also
+        # when the process ends.
+        def shut_down() -> None:
+            try:
+                self._bounded.shutdown()  # type: ignore[no-untyped-call]
+                self._end_exporter()
+            finally:
+                self._chatter.remove()
+                with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits any more
+                    loop.call_soon_threadsafe(over.set)
+
+        threading.Thread(target=shut_down, name="chassis-tracing-stop", daemon=True).start()
+        try:
+            async with asyncio.timeout(timeout):
+                await over.wait()
+        except TimeoutError:
+            if lost := self._abandon():
+                raise TimeoutError(
+                    f"{self.where} did not take the last {lost} spans within {timeout:g} s: they are lost"
+                ) from None
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> int:
+        with self._lock:
+            lost, self._waiting = self._waiting, 0
+            self.dropped += lost
+            if not lost:
+                return 0
+            self._abandoned = True
+        # Ends what the exporter is waiting for, where it listens.
+        threading.Thread(target=self._end_exporter, name="chassis-tracing-interrupt", daemon=True).start()
+        return lost
+
+    def _end_exporter(self) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        with self._chatter:
+            try:
+                self._exporter.shutdown()
+            except Exception as error:
+                _log.debug("closing the exporter failed: %s", error)
+
+
+class _BoundedProcessor(BatchSpanProcessor):
+    """The SDK's batches, without its silent loss when they come too fast."""
+
+    def __init__(self, delivery: Delivery, batch_timeout: float, queue_size: int) -> None:
+        self._delivery = delivery
+        super().__init__(
+            _Handover(delivery),
+            max_queue_size=queue_size,
+            schedule_delay_millis=batch_timeout * 1000,
+            max_export_batch_size=min(_BATCH_SIZE, queue_size),
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.get_span_context()
+        if context is not None and context.trace_flags.sampled and self._delivery.accept():
+            super().on_end(span)
+
+
+class _Handover(SpanExporter):
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._delivery.export(spans)
+
+    def shutdown(self) -> None:
+        """Nothing: the delivery ends the exporter itself, once."""
+
+
+class _Chatter(logging.Filter):
+    """What an exporter says while it works for us, with tracebacks and for every try: heard, and kept from the log."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        super().__init__()
+        self.heard = "no reason given"
+        self._threads: set[int] = set()
+        names = {cls.__module__ for cls in type(exporter).__mro__ if cls.__module__ != "builtins"}
+        self._loggers = [logging.getLogger(name) for name in sorted(names.union(_SDK_LOGGERS))]
+        for logger in self._loggers:
+            logger.addFilter(self)
+
+    def remove(self) -> None:
+        for logger in self._loggers:
+            logger.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread not in self._threads:
+            return True
+        self.heard = record.getMessage()
+        return False
+
+    def __enter__(self) -> None:
+        self.heard = "no reason given"
+        self._threads.add(threading.get_ident())
+
+    def __exit__(self, *exception: object) -> None:
+        self._threads.discard(threading.get_ident())

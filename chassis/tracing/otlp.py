@@ -1,0 +1,65 @@
+"""The exporter for a collector's address; its libraries are imported only where one is configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from chassis.component import StartError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_TRACES_PATH = "/v1/traces"
+
+
+def otlp_exporter(endpoint: str, mode: Literal["grpc", "http"], *, insecure: bool) -> SpanExporter:
+    """Make what sends spans to `endpoint`, as OTLP over gRPC or over HTTP.
+
+    The scheme of a URL decides about TLS; without one, `insecure` does (OpenTelemetry Protocol Exporter, 1.40).
+    Raises StartError where OpenTelemetry refuses the address or its own variables.
+    """
+    try:
+        if mode == "grpc":
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+            return GrpcExporter(endpoint=endpoint, insecure=is_plain(endpoint, insecure))
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+        return HttpExporter(endpoint=http_url(endpoint, insecure))
+    except ImportError as error:
+        raise StartError(f"spans cannot be sent by {mode}: the exporter's package is missing ({error})") from error
+    except Exception as error:
+        raise StartError(f"spans cannot be sent to {target_name(endpoint)} by {mode}: {error}") from error
+
+
+def is_plain(endpoint: str, insecure: bool) -> bool:
+    """Whether the collector is spoken to without TLS.
+
+    >>> is_plain("http://collector:4317", insecure=False), is_plain("https://collector:4317", insecure=True)
+    (True, False)
+    >>> is_plain("collector:4317", insecure=True)
+    True
+    """
+    scheme = endpoint.partition("://")[0] if "://" in endpoint else ""
+    return scheme == "http" if scheme in ("http", "https") else insecure
+
+
+def http_url(endpoint: str, insecure: bool) -> str:
+    """The URL that spans are posted to; an address without a path gets the one of OTLP.
+
+    >>> http_url("collector:4318", insecure=True), http_url("https://otel.example/in/v1/traces", insecure=False)
+    ('http://collector:4318/v1/traces', 'https://otel.example/in/v1/traces')
+    """
+    url = endpoint if "://" in endpoint else f"{'http' if insecure else 'https'}://{endpoint}"
+    return url.rstrip("/") + _TRACES_PATH if urlsplit(url).path in ("", "/") else url
+
+
+def target_name(endpoint: str) -> str:
+    """The address as it may be logged: without the credentials that a URL can hold.
+
+    >>> target_name("https://user:s3cret@otel.example:4318/v1/traces"), target_name("collector:4317")
+    ('otel.example:4318', 'collector:4317')
+    """
+    rest = endpoint.partition("://")[2] or endpoint
+    return rest.partition("/")[0].rpartition("@")[2] or endpoint.partition("?")[0].rpartition("@")[2]

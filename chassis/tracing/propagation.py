@@ -1,0 +1,54 @@
+"""W3C headers from the call being served to those that it makes, where no spans are recorded.
+
+Sources: W3C Trace Context (traceparent, tracestate), W3C Baggage.
+"""
+
+from __future__ import annotations
+
+from chassis.call import Call
+
+# What the two specifications ask everyone to carry; more than that is left behind.
+MAX_TRACESTATE_LENGTH = 512
+MAX_BAGGAGE_LENGTH = 8192
+
+
+def hand_on(call: Call) -> None:
+    """Put the trace context and the baggage of the served call into the headers of a call going out.
+
+    Headers that the caller's own code has set stay as they are.
+
+    >>> from chassis.call import Kind, Method
+    >>> served = Call(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
+    >>> served.metadata["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    >>> going_out = Call(Method.grpc("/pkg.Names/Get", Kind.UNARY_UNARY, "client"), parent=served)
+    >>> hand_on(going_out)
+    >>> going_out.metadata
+    {'traceparent': '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'}
+    """
+    trace = call.trace
+    metadata = call.metadata
+    if trace is not None and "traceparent" not in metadata:
+        metadata["traceparent"] = trace.traceparent
+        if call.parent is not None and (tracestate := tracestate_of(call.parent)):
+            metadata["tracestate"] = tracestate
+    if call.parent is not None and "baggage" not in metadata and (baggage := baggage_of(call.parent)):
+        metadata["baggage"] = baggage
+
+
+def tracestate_of(call: Call) -> str | None:
+    """The `tracestate` that a call came with, if it can be sent on."""
+    return _header(call, "tracestate", MAX_TRACESTATE_LENGTH)
+
+
+def baggage_of(call: Call) -> str | None:
+    """The `baggage` that a call came with, if it can be sent on."""
+    return _header(call, "baggage", MAX_BAGGAGE_LENGTH)
+
+
+def _header(call: Call, name: str, longest: int) -> str | None:
+    if name not in call.metadata:
+        return None
+    # Both may come in several headers, which mean the same as one with commas between (RFC 9110, 5.3).
+    value = ",".join(call.values(name))
+    # Whatever a caller sent reaches us; gRPC refuses to send anything but printable ASCII, and would fail the call.
+    return value if 0 < len(value) <= longest and value.isascii() and value.isprintable() else None

@@ -1,0 +1,290 @@
+"""Begins and ends the spans of calls, on the OpenTelemetry SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import traceback
+from contextvars import Token
+from urllib.parse import quote, unquote
+
+import grpc
+from opentelemetry import baggage
+from opentelemetry.context import Context, attach, create_key, detach, get_current
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    set_span_in_context,
+)
+from opentelemetry.trace import StatusCode as SpanStatus
+from opentelemetry.trace.span import TraceState
+
+from chassis.call import Call, TraceContext, current_call
+from chassis.errors import ChassisError, Crash
+from chassis.tracing.conventions import SpanShape, clean
+from chassis.tracing.propagation import baggage_of, tracestate_of
+from chassis.tracing.resource import chassis_version, resource_of
+from chassis.tracing.sampling import RatioSampler, ToldIdGenerator
+
+_EMPTY = Context()
+# The key that OpenTelemetry keeps the current span under; learnt once, so that a call needs one dict and no copies.
+(_SPAN,) = set_span_in_context(INVALID_SPAN, _EMPTY)
+_RECEIVED_BAGGAGE = create_key("chassis-received-baggage")
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
+_INSTRUMENTATIONS = "opentelemetry.instrumentation."
+# Members of a baggage header that are made readable; all are handed on (W3C Baggage asks for 64 at least).
+_MAX_BAGGAGE_MEMBERS = 64
+# Long enough for a stack; a request's path or a message cannot make a span larger than this.
+_MAX_ATTRIBUTE_LENGTH = 32 * 1024
+
+
+class UnsampledSpan(NonRecordingSpan):
+    """Stands for the call being served, when its trace is not recorded: what is begun within it is not recorded either.
+
+    One object for all of them. It learns which call is meant when it is asked, which most calls are over before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(INVALID_SPAN_CONTEXT)
+
+    def get_span_context(self) -> SpanContext:
+        call = current_call()
+        if call is None or call.trace is None or call.trace.sampled:
+            return INVALID_SPAN_CONTEXT
+        return _span_context(call.trace, tracestate_of(call), remote=False)
+
+
+_UNSAMPLED = UnsampledSpan()
+_UNSAMPLED_CONTEXT = Context({_SPAN: _UNSAMPLED})
+
+Opened = tuple[Token[Context] | None, Span | None, bool]
+"""What `close` needs: the place in OpenTelemetry's context; the span, if there is one; whether it is ours to end."""
+
+
+class Recorder:
+    """The spans of one service: its own SDK, its sampler, and its ids."""
+
+    def __init__(
+        self, service_name: str, version: str, environment: str, sample_rate: float, generator: random.Random
+    ) -> None:
+        self._ids = ToldIdGenerator(generator)
+        self._sampler = RatioSampler(sample_rate)
+        # Not for exit handlers: the component stops it, and never waits longer than it was told to.
+        self.provider = TracerProvider(
+            sampler=self._sampler,
+            resource=resource_of(service_name, version, environment),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+            span_limits=_limits(),
+        )
+        self._tracer = self.provider.get_tracer("chassis", chassis_version() or None)
+
+    # For interceptors, which import nothing of OpenTelemetry's.
+    detach = staticmethod(detach)
+
+    def close(self, call: Call, shape: SpanShape, span: Span, own: bool) -> None:
+        """Record how a call ended, and end its span if it is our own."""
+        attributes, failed = shape.ending(call)
+        if not own:
+            if not span.is_recording():  # whose it is has ended it, a moment before us
+                return
+            attributes = shape.attributes | attributes
+        span.set_attributes(attributes)
+        error = call.error
+        if failed:
+            span.set_status(SpanStatus.ERROR, None if error is None else _description(error))
+        if error is not None and (crash := _crash_in(error)) is not None:
+            span.add_event("exception", _exception(crash))
+        if own:
+            span.end()
+
+    def open_served(self, call: Call, shape: SpanShape) -> Opened:
+        """Give a call that came in its place in a trace, in `call.trace`, and a span if the trace is recorded."""
+        current = get_current()
+        # What was current when the server was started is current in its calls too, and nothing to them.
+        if current and (adopted := _instrumented(call, shape, current)) is not None:
+            call.trace = _trace_context(adopted.get_span_context())
+            return None, adopted, False
+        parent = call.trace
+        if parent is None:
+            trace_id, span_id = self._ids.draw()
+            sampled = self._sampler.keeps(trace_id)
+        else:
+            trace_id, _, sampled = parent
+            span_id = f"{self._ids.generate_span_id():016x}" if not sampled else ""
+        if not sampled:
+            call.trace = TraceContext(trace_id, span_id, False)
+            context = _with_baggage(call, _UNSAMPLED) if "baggage" in call.metadata else _UNSAMPLED_CONTEXT
+            return attach(context), None, True
+        if parent is None:
+            self._ids.tell(trace_id)
+            span = self._start(call, shape, _EMPTY)
+        else:
+            remote = _span_context(parent, tracestate_of(call), remote=True)
+            links = (Link(remote),) if shape.process else ()
+            span = self._start(call, shape, Context({_SPAN: NonRecordingSpan(remote)}), links)
+        return attach(_with_baggage(call, span)), span, True
+
+    def _start(self, call: Call, shape: SpanShape, before: Context, links: tuple[Link, ...] = ()) -> Span:
+        span = self._tracer.start_span(
+            shape.name,
+            before,
+            shape.kind,
+            shape.beginning(call),
+            links,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        call.trace = _trace_context(span.get_span_context())
+        return span
+
+    def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
+        """The same for a call that this process makes; what it sends along says which span it comes from."""
+        current = get_current()
+        around = current.get(_SPAN)
+        tracestate: str | None = None
+        if isinstance(around, Span) and (context := around.get_span_context()).is_valid:
+            parent: TraceContext | None = _trace_context(context)
+            tracestate = context.trace_state.to_header() or None
+            if _is_for(around, shape):
+                call.trace = parent
+                self._inject(call, tracestate, current)
+                return None, around, False
+        else:
+            parent = call.trace  # that of the call being served, where its own tracing is elsewhere
+            if parent is not None:
+                tracestate = tracestate_of(call.parent) if call.parent is not None else None
+                remote = _span_context(parent, tracestate, remote=True)
+                current = Context({**current, _SPAN: NonRecordingSpan(remote)})
+        if parent is None:
+            trace_id, span_id = self._ids.draw()
+            sampled = self._sampler.keeps(trace_id)
+        else:
+            trace_id, _, sampled = parent
+            span_id = f"{self._ids.generate_span_id():016x}" if not sampled else ""
+        if not sampled:
+            call.trace = TraceContext(trace_id, span_id, False)
+            self._inject(call, tracestate, current)
+            return None, None, True
+        if parent is None:
+            self._ids.tell(trace_id)
+        span = self._start(call, shape, current)
+        self._inject(call, tracestate, current)
+        return attach(Context({**current, _SPAN: span})), span, True
+
+    @staticmethod
+    def _inject(call: Call, tracestate: str | None, current: Context) -> None:
+        metadata = call.metadata
+        assert call.trace is not None
+        metadata["traceparent"] = call.trace.traceparent
+        if tracestate:
+            metadata["tracestate"] = tracestate
+        if len(current) > 1 and (header := _baggage_header(current)):
+            metadata["baggage"] = header
+
+
+def sdk_disabled() -> bool:
+    """Whether OpenTelemetry's own switch turns all of its SDKs off."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _limits() -> SpanLimits:
+    names = ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+    return SpanLimits() if any(map(os.environ.get, names)) else SpanLimits(max_attribute_length=_MAX_ATTRIBUTE_LENGTH)
+
+
+def _trace_context(context: SpanContext) -> TraceContext:
+    return TraceContext(f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled)
+
+
+def _span_context(trace: TraceContext, tracestate: str | None, *, remote: bool) -> SpanContext:
+    return SpanContext(
+        int(trace.trace_id, 16),
+        int(trace.span_id, 16),
+        is_remote=remote,
+        trace_flags=_SAMPLED if trace.sampled else _NOT_SAMPLED,
+        trace_state=TraceState.from_header([tracestate]) if tracestate else None,
+    )
+
+
+# OpenTelemetry's own instrumentation may be active in the process: then a call has its span already.
+
+
+def _instrumented(call: Call, shape: SpanShape, current: Context) -> SdkSpan | None:
+    span = current.get(_SPAN)
+    if not isinstance(span, SdkSpan) or not _is_for(span, shape):
+        return None
+    # It is this call's, and not an outer one's, if it continues what this call came with.
+    came_with = TraceContext.parse(call.metadata.get("traceparent"))
+    before = None if span.parent is None else f"{span.parent.span_id:016x}"
+    return span if before == (None if came_with is None else came_with.span_id) else None
+
+
+def _is_for(span: Span, shape: SpanShape) -> bool:
+    if not isinstance(span, SdkSpan) or span.kind is not shape.kind or not span.is_recording():
+        return False
+    scope = span.instrumentation_scope
+    if scope is None or not scope.name.startswith(_INSTRUMENTATIONS):
+        return False
+    return shape.http or not shape.method.known or span.name.lstrip("/") == shape.name
+
+
+# Baggage: readable with OpenTelemetry's API in between, and handed on as it came where nobody changed it.
+
+
+def _with_baggage(call: Call, span: Span) -> Context:
+    context = Context({_SPAN: span})
+    header = baggage_of(call)
+    if header is None:
+        return context
+    for member in header.split(",")[:_MAX_BAGGAGE_MEMBERS]:
+        name, equals, value = member.partition(";")[0].partition("=")
+        if equals and name.strip():
+            context = baggage.set_baggage(unquote(name.strip()), unquote(value.strip()), context)
+    return Context({**context, _RECEIVED_BAGGAGE: (header, dict(baggage.get_all(context)))})
+
+
+def _baggage_header(current: Context) -> str | None:
+    pairs = baggage.get_all(current)
+    received = current.get(_RECEIVED_BAGGAGE)
+    if isinstance(received, tuple) and received[1] == pairs:
+        return str(received[0])
+    return ",".join(f"{quote(name, safe='')}={quote(str(value), safe='')}" for name, value in pairs.items())
+
+
+# What a span tells of errors.
+
+
+def _description(error: BaseException) -> str:
+    return clean(error.message) if isinstance(error, ChassisError) else type(error).__name__
+
+
+def _crash_in(error: BaseException) -> BaseException | None:
+    """The exception that nobody foresaw, if that is how the call ended."""
+    if isinstance(error, Crash):
+        return error.__cause__ or error
+    if isinstance(error, ChassisError | asyncio.CancelledError | grpc.RpcError | grpc.aio.AbortError):
+        return None
+    return error
+
+
+def _exception(error: BaseException) -> dict[str, str]:
+    cls = type(error)
+    try:
+        message = str(error)
+    except Exception:  # a broken __str__ must not cost the span
+        message = "(its text could not be read)"
+    return {
+        "exception.type": cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}",
+        "exception.message": clean(message),
+        "exception.stacktrace": clean("".join(traceback.format_exception(error))),
+    }

@@ -1,0 +1,59 @@
+"""Which traces are recorded: decided from the trace id, before anything is built."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+
+class RatioSampler(ParentBased):
+    """OpenTelemetry's parent-based sampler by trace id, whose decision on a new trace can be asked for beforehand.
+
+    Services with the same rate, in other languages too, keep the same traces: the rule is that of
+    TraceIdRatioBased, which takes the low 64 bits of the id.
+
+    >>> sampler = RatioSampler(0.25)
+    >>> sampler.keeps("0af7651916cd43dd3fffffffffffffff"), sampler.keeps("0af7651916cd43dd4000000000000000")
+    (True, False)
+    """
+
+    def __init__(self, rate: float) -> None:
+        root = TraceIdRatioBased(rate)
+        super().__init__(root)
+        # Digits of the same number compare as the numbers do, and need no conversion; "g" is above all of them.
+        self._bound = f"{root.bound:016x}" if root.bound <= TraceIdRatioBased.TRACE_ID_LIMIT else "g"
+
+    def keeps(self, trace_id: str) -> bool:
+        """Whether a trace that begins here, with this id of 32 hex digits, is recorded."""
+        return trace_id[16:] < self._bound
+
+
+class ToldIdGenerator(IdGenerator):
+    """Draws ids, and gives a trace the id that was decided on before."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self._draw = generator.getrandbits
+        # Each thread its own: a span that a user begins in another thread must not take it.
+        self._told = threading.local()
+
+    def tell(self, trace_id: str) -> None:
+        """The id for the next trace that begins in this thread."""
+        self._told.trace_id = int(trace_id, 16)
+
+    def draw(self) -> tuple[str, str]:
+        """The id of a new trace and that of a span in it, as text; one draw for both."""
+        ids = f"{self._draw(192):048x}"
+        return ids[:32], ids[32:]
+
+    def generate_trace_id(self) -> int:
+        told: int | None = self._told.__dict__.pop("trace_id", None)
+        return (self._draw(128) or 1) if told is None else told  # 0 means none
+
+    def generate_span_id(self) -> int:
+        return self._draw(64) or 1
+
+    def is_trace_id_random(self) -> bool:
+        return True

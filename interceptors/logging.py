@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from time import time as _now
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+
+from chassis.call import Call, Method, Proceed
+from chassis.errors import ChassisError, Crash, Verdict, classify, code_of_http_status, from_status
+from chassis.logging import Logs
+from chassis.logging.call_line import CallHead, CallLine, More, fields_of_call
+from chassis.logging.line import CALL, OWNER, fields_of_method
+from chassis.logging.logs import LOGGER_OF_CALLS
+from chassis.logging.plain import error_text, limited
+from interceptors.interceptor import RpcInterceptor
+
+PROBES = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+    }
+)
+"""What balancers, orchestrators and scrapers ask for all the time, by gRPC path or HTTP route."""
+
+_log = logging.getLogger(LOGGER_OF_CALLS)
+_HAS_NO_MEANING = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
+# Bounds what methods made anew for every call could pile up.
+_MAX_REMEMBERED = 4096
+
+
+class LoggingInterceptor(RpcInterceptor):
+    """Writes one line for each call when it is over, however it ended.
+
+    | call | message | fields beside the standard ones |
+    |---|---|---|
+    | gRPC | `grpc call completed` | method, kind, code, duration_ms, peer, principal |
+    | HTTP | `request completed` | method, path (the route), status_code, code, duration_ms, peer, principal |
+    | HTTP without a route | the same | the same, and requested (verb and path) |
+    | event | `event processed`, `event processing failed` | topic, event_id, deliveries (if 2 or more), code |
+    | going out | `grpc client call completed`, `http client request completed`, `event published` | the same |
+
+    The level is that of the error's meaning: `error`, `detail` and `cause` say more, and a crash has its `stack`.
+    What went well is info, going out debug. `quiet` are the paths (of gRPC methods, HTTP routes, topics) whose lines
+    are written at debug, unless they are errors.
+
+    With `logs` the line is made outside of the event loop. Without, it goes to the standard library's logger
+    `chassis.call`, with its fields as `extra` and the essential ones in its text, so that any set-up shows it. That
+    logger's level counts either way.
+    """
+
+    def __init__(self, logs: Logs | None = None, *, quiet: Iterable[str] = PROBES) -> None:
+        self._logs = logs
+        self._quiet = frozenset(quiet)
+        self._endings: dict[Method, _Endings] = {}
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        # Now and not at the end: when the other side has gone, nobody knows any more who it was.
+        peer = _peer(call) if call.method.served else None
+        try:
+            result = await proceed(call)
+        except BaseException as error:
+            self._end(call, peer, error)
+            raise
+        self._end(call, peer, None)
+        return result
+
+    def _end(self, call: Call, peer: str | None, error: BaseException | None) -> None:
+        endings = self._endings.get(call.method) or self._remember(call.method)
+        try:
+            if error is None and not endings.is_http:
+                self._write(call, peer, endings, endings.level, 0)
+            else:
+                self._write_unusual(call, peer, endings, error)
+        except Exception:  # of what is told about a call, the call itself must not fail
+            _log.exception("the line of a call could not be written", extra={OWNER: self._logs})
+
+    def _remember(self, method: Method) -> _Endings:
+        if len(self._endings) >= _MAX_REMEMBERED:
+            self._endings.clear()
+        endings = self._endings[method] = _Endings(method, self._logs, quiet=method.path in self._quiet)
+        return endings
+
+    def _write_unusual(self, call: Call, peer: str | None, endings: _Endings, error: BaseException | None) -> None:
+        status = _http_status(call) if endings.is_http else 0
+        if error is None:
+            level = endings.level if status < 400 else _level_of(code_of_http_status(status))
+            self._write(call, peer, endings, level, status)
+            return
+        told = _told(call, error)
+        level = told.meaning.log_level if told is not None else _level_of(call.code)
+        crash = (told.__cause__ or told) if isinstance(told, Crash) else None
+        if crash is not None and call.logged is not error:
+            call.logged = error
+            detail = told.detail if told is not None else None
+            more = (("detail", limited(detail)),) if detail and detail != error_text(crash) else ()
+            self._write(call, peer, endings, level, status, more, crash)
+        else:
+            self._write(call, peer, endings, level, status, _more(error, told))
+
+    def _write(
+        self,
+        call: Call,
+        peer: str | None,
+        endings: _Endings,
+        level: int,
+        status: int,
+        more: More = (),
+        crash: BaseException | None = None,
+    ) -> None:
+        if endings.quiet and level < logging.ERROR:
+            level = logging.DEBUG
+        logs = self._logs
+        by_template = logs is not None and logs.writes_calls_at(level)
+        if not by_template and ((logs is not None and logs.running) or not _log.isEnabledFor(level)):
+            return
+        if endings.is_event:
+            more = (*_of_event(call), *more)
+        elif endings.is_http and not call.method.known:
+            more = (*_requested(call), *more)
+        principal = call.principal
+        line: CallLine = (
+            endings.head(level, call.code, status),
+            _now(),
+            call.trace,
+            call.request_id,
+            call.duration,
+            _peer(call) if peer is None else peer,
+            None if principal is None else principal.id,
+            more,
+        )
+        if logs is not None and by_template and crash is None:
+            logs.write_call(line)
+        else:
+            _write_record(call, line, logs, crash)
+
+
+class _Endings:
+    """What is known beforehand of the lines of one method, by the ways in which its calls end."""
+
+    __slots__ = ("_fields", "_heads", "_logs", "_ok", "is_event", "is_http", "level", "messages", "quiet")
+
+    def __init__(self, method: Method, logs: Logs | None, *, quiet: bool) -> None:
+        self.is_http = method.system == "http"
+        self.is_event = method.system == "event"
+        self.quiet = quiet
+        self.level = logging.INFO if method.served and not quiet else logging.DEBUG
+        self.messages = _messages(method)
+        self._logs = logs
+        self._fields: dict[str, Any] = dict(fields_of_method(method))
+        if method.system == "grpc" and method.known:
+            self._fields["kind"] = method.kind.value
+        self._ok: CallHead | None = None
+        self._heads: dict[tuple[int, StatusCode, int], CallHead] = {}
+
+    def head(self, level: int, code: StatusCode, status: int) -> CallHead:
+        """The head of the lines of calls that end this way."""
+        if code is StatusCode.OK and level == self.level and not status:  # nearly all, so it is found fast
+            if self._ok is None:
+                self._ok = self._make(level, code, status)
+            return self._ok
+        key = (level, code, status)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = self._make(level, code, status)
+        return head
+
+    def _make(self, level: int, code: StatusCode, status: int) -> CallHead:
+        fields = {**self._fields, **({"status_code": status} if self.is_http else {}), "code": code.name}
+        message = self.messages[0 if _is_done(code) else 1]
+        if self._logs is None:
+            return CallHead(level, {"message": message, **fields})
+        return self._logs.head_of_calls(level, message, fields)
+
+
+def _peer(call: Call) -> str:
+    try:
+        return call.peer
+    except Exception:  # of what is told about a call, the call itself must not fail
+        return ""
+
+
+def _messages(method: Method) -> tuple[str, str]:
+    """What a line says where all went well, and where not."""
+    if method.system == "event":
+        done = "event processed" if method.served else "event published"
+        failed = "event processing failed" if method.served else "event publishing failed"
+        return done, failed
+    if method.system == "http":
+        message = "request completed" if method.served else "http client request completed"
+    else:
+        message = "grpc call completed" if method.served else "grpc client call completed"
+    return message, message
+
+
+def _level_of(code: StatusCode) -> int:
+    return logging.INFO if code is StatusCode.OK else from_status(code, "").meaning.log_level
+
+
+def _is_done(code: StatusCode) -> bool:
+    """Whether an event that ended with this code needs no more work."""
+    return code is StatusCode.OK or from_status(code, "").meaning.verdict is Verdict.ACK
+
+
+def _told(call: Call, error: BaseException) -> ChassisError | None:
+    """The error's meaning; None where the code is all that is known, because the transport or the caller ended it."""
+    if isinstance(error, ChassisError) and not call.method.served:
+        return error  # another service's word, and no failure of ours yet
+    if isinstance(error, ChassisError):
+        return classify(error, call.request_id)
+    if isinstance(error, (asyncio.CancelledError, grpc.aio.AbortError)) or not call.method.served:
+        return None
+    return classify(error, call.request_id) if call.code in _HAS_NO_MEANING else None
+
+
+def _more(error: BaseException, told: ChassisError | None) -> More:
+    if isinstance(error, asyncio.CancelledError):
+        return ()
+    if told is None:
+        details = getattr(error, "details", None)  # of an RPC's error; its text is a page
+        text = details() if callable(details) else None
+        return (("error", limited(text) if isinstance(text, str) else error_text(error)),)
+    more = [("error", error_text(told))]
+    if told.detail:
+        more.append(("detail", limited(told.detail)))
+    cause = told.__cause__
+    if cause is not None and not isinstance(cause, (grpc.RpcError, grpc.aio.AbortError)):
+        more.append(("cause", error_text(cause)))
+    return tuple(more)
+
+
+def _http_status(call: Call) -> int:
+    """The status that the caller gets: what the transport says, or else what the code means."""
+    status = getattr(call, "http_status", None)
+    if isinstance(status, int):
+        return status
+    return 200 if call.code is StatusCode.OK else from_status(call.code, "").meaning.http_status
+
+
+def _of_event(call: Call) -> More:
+    """Which event it was, and from the second delivery on, which try."""
+    event_id = getattr(call, "event_id", "")
+    deliveries = getattr(call, "deliveries", 1)
+    more: More = (("event_id", limited(event_id)),) if event_id else ()
+    return more if deliveries < 2 else (*more, ("deliveries", deliveries))
+
+
+def _requested(call: Call) -> More:
+    """What was asked for, where there is no such route."""
+    return (("requested", limited(f"{getattr(call, 'verb', '')} {getattr(call, 'path', '')}")),)
+
+
+def _write_record(call: Call, line: CallLine, logs: Logs | None, crash: BaseException | None) -> None:
+    """Write a line by way of the standard library."""
+    fields = fields_of_call(line)
+    message = fields["message"]
+    if logs is None:
+        what = fields.get("path") or fields.get("topic") or fields["method"]
+        message = f"{message}: {what} {fields['code']} in {fields['duration_ms']} ms"
+        if "error" in fields:
+            message = f"{message}: {fields['error']}"
+    for name in ("timestamp", "level", "message", "service_name", "logger"):
+        fields.pop(name, None)
+    _log.log(line[0].level, message, exc_info=crash, extra={**fields, CALL: call, OWNER: logs})

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
+
+from chassis.component import StartError
+from chassis.tracing import Tracing
+
+
+def names(request: pb.ExportTraceServiceRequest) -> list[str]:
+    return [span.name for spans in request.resource_spans for scope in spans.scope_spans for span in scope.spans]
+
+
+@pytest.fixture
+def grpc_collector() -> Iterator[tuple[str, list[str]]]:
+    received: list[str] = []
+
+    class Servicer(rpc.TraceServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:
+            received.extend(names(request))
+            return pb.ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    rpc.add_TraceServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", received
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def http_collector() -> Iterator[tuple[str, list[str]]]:
+    received: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.extend([self.path, *names(pb.ExportTraceServiceRequest.FromString(body))])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}", received
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def send(tracing: Tracing) -> None:
+    await tracing.start()
+    tracing.tracer.start_span("work").end()
+    await tracing.stop()
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}"])
+async def test_spans_arrive_over_grpc(grpc_collector: tuple[str, list[str]], form: str) -> None:
+    address, received = grpc_collector
+    tracing = Tracing("cqar", sample_rate=1, endpoint=form.format(address), insecure="http" not in form)
+    await send(tracing)
+    assert (received, tracing.exported) == (["work"], 1)
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/", "http://{}/v1/traces"])
+async def test_spans_arrive_over_http(http_collector: tuple[str, list[str]], form: str) -> None:
+    address, received = http_collector
+    endpoint = form.format(address)
+    tracing = Tracing("cqar", sample_rate=1, endpoint=endpoint, export_mode="http", insecure="http" not in form)
+    await send(tracing)
+    assert (received, tracing.exported) == (["/v1/traces", "work"], 1)
+
+
+async def test_an_exporter_that_cannot_be_made_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "brotli")
+    with pytest.raises(StartError, match=r"spans cannot be sent to collector:4317 by grpc: .*brotli"):
+        await Tracing("cqar", endpoint="http://user:s3cret@collector:4317").start()

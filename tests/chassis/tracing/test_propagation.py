@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from chassis.call import Call, Kind, Method
+from chassis.tracing import hand_on
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+class Received(Call):
+    __slots__ = ("headers",)
+
+    def __init__(self, *headers: tuple[str, str]) -> None:
+        super().__init__(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
+        self.headers = headers
+        for name, value in headers:
+            self.metadata.setdefault(name, value)
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+
+def sent_on(parent: Call | None, **own: str) -> dict[str, str]:
+    call = Call(Method.grpc("/pkg.Names/Get", Kind.UNARY_UNARY, "client"), parent=parent)
+    call.metadata.update(own)
+    hand_on(call)
+    return dict(call.metadata)
+
+
+def test_trace_context_and_baggage_go_on_as_they_came() -> None:
+    headers = {"traceparent": TRACEPARENT, "tracestate": "congo=t61rcWkgMzE", "baggage": "user=a%20b;p=1"}
+    assert sent_on(Received(*headers.items())) == headers
+
+
+def test_headers_that_came_several_times_are_joined() -> None:
+    parent = Received(("traceparent", TRACEPARENT), ("tracestate", "a=1"), ("tracestate", "b=2"))
+    assert sent_on(parent)["tracestate"] == "a=1,b=2"
+
+
+def test_a_tracestate_does_not_go_on_without_its_trace() -> None:
+    assert sent_on(Received(("traceparent", "nonsense"), ("tracestate", "a=1"), ("baggage", "k=v"))) == {
+        "baggage": "k=v"
+    }
+
+
+def test_what_the_callers_code_set_stays() -> None:
+    parent = Received(("traceparent", TRACEPARENT), ("tracestate", "a=1"), ("baggage", "k=v"))
+    assert sent_on(parent, traceparent="own", baggage="mine=1") == {"traceparent": "own", "baggage": "mine=1"}
+
+
+@pytest.mark.parametrize("value", ["", "k=ÿ", "k=\x07", "k=" + "v" * 8192], ids=["empty", "latin", "control", "long"])
+def test_baggage_that_grpc_would_not_send_is_left_behind(value: str) -> None:
+    assert sent_on(Received(("baggage", value))) == {}
+
+
+def test_outside_of_a_call_there_is_nothing_to_hand_on() -> None:
+    assert sent_on(None) == {}
