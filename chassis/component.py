@@ -20,9 +20,12 @@ stop
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 _log = logging.getLogger("chassis.component")
 
@@ -46,6 +49,23 @@ class Component:
 
 class StartError(Exception):
     """A part could not start for a reason outside of the code; the text tells people what to do."""
+
+    @classmethod
+    def cannot_listen(cls, protocol: str, host: str, port: int, error: OSError) -> Self:
+        """Say why `protocol` (`grpc`, `http`) cannot listen there.
+
+        >>> print(StartError.cannot_listen("grpc", "127.0.0.1", 9000, OSError(errno.EADDRINUSE, "in use")))
+        grpc port 9000 is in use on 127.0.0.1: set server.grpc_port
+        """
+        key = f"server.{protocol}_port"
+        if error.errno == errno.EADDRINUSE:
+            return cls(f"{protocol} port {port} is in use on {host}: set {key}")
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return cls(f"{protocol} port {port} on {host} is not ours to take: set {key} to one above 1023")
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            return cls(f"{protocol} cannot listen on {host}, which is no address of this machine: set server.host")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return cls(f"{protocol} cannot listen on {address}: {error.strerror or error}")
 
 
 @dataclass(frozen=True, slots=True)

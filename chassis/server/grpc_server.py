@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,8 @@ class GrpcServer(Component):
         self.host = host
         self.port = port
         self.grace = grace
+        # When running calls are cut, on the clock of the event loop; in place of `grace` once it is known.
+        self.deadline: float | None = None
         self._limits = limits or Limits()
         self._serving = Serving()
         self._health = HealthService(health)
@@ -95,15 +98,13 @@ class GrpcServer(Component):
         return f"{host}:{self.port}"
 
     async def start(self) -> None:
+        self._try_port()
         server = grpc.aio.server(options=self._limits.options())
         server.add_generic_rpc_handlers((self._handlers,))
         try:
-            bound = server.add_insecure_port(self.address)
+            self.port = server.add_insecure_port(self.address)
         except RuntimeError as error:
-            raise StartError(
-                f"gRPC port {self.port} on {self.host} can not be used; it is in use, or not ours: set server.grpc_port"
-            ) from error
-        self.port = bound
+            raise StartError.cannot_listen("grpc", self.host, self.port, OSError(None, str(error))) from error
         await server.start()
         self._server = server
         await self._health.start()
@@ -113,13 +114,25 @@ class GrpcServer(Component):
         server, self._server = self._server, None
         if server is None:
             return
+        loop = asyncio.get_running_loop()
+        grace = self.grace if self.deadline is None else max(self.deadline - loop.time(), 0.05)
         # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.
-        cut = asyncio.get_running_loop().call_later(self.grace, self._cut)
+        cut = loop.call_later(grace, self._cut)
         try:
-            await server.stop(self.grace)
+            await server.stop(grace)
         finally:
             cut.cancel()
         await self._serving.idle()
+
+    def _try_port(self) -> None:
+        # grpc's own error names no cause, and it writes lines of its own to stderr.
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+        except OSError as error:
+            raise StartError.cannot_listen("grpc", self.host, self.port, error) from error
 
     def _cut(self) -> None:
         self._serving.cut = True

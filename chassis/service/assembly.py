@@ -10,7 +10,7 @@ from chassis.component import Component, Components, StartError, StopFailure
 from chassis.config import ConfigurationError
 from chassis.health import Health, HealthWatch
 from chassis.logging import Logs
-from chassis.metrics import LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
+from chassis.metrics import HEALTH_CHECK_UP, LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
 from chassis.service.channels import Channels
 from chassis.service.servers import make_grpc, make_http
 from chassis.service.tasks import Tasks
@@ -88,7 +88,11 @@ class Assembly:
             self._parts["bus"] = make_bus(config, broker, self._observers, self.metrics)
         self._own: list[Component] = []
         self._components = Components()
-        self.health = Health(lambda: (self.logs, *self._components))
+        up = self.metrics.get(HEALTH_CHECK_UP)
+        self.health = Health(
+            lambda: (self.logs, *self._components),
+            found=lambda result: up.labels(result.name).set(result.error is None),
+        )
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
 
@@ -183,10 +187,10 @@ class Assembly:
         _log.info("service stopping", extra={"drain_delay_seconds": server.drain_delay})
         await asyncio.sleep(min(server.drain_delay, max(deadline - loop.time(), 0)))
         # Most of what is left of the time is for the work under way, but the parts behind it need some to close.
-        grace = max((deadline - loop.time()) * _SHARE_FOR_CALLS, 0.05)
+        cut_at = loop.time() + (deadline - loop.time()) * _SHARE_FOR_CALLS
         serving = [server for server in (self._grpc, self._http) if server is not None]
         for each in serving:
-            each.grace = grace
+            each.deadline = cut_at
         failures = await self._components.stop(deadline=deadline)
         failures += [StopFailure(each.name, "calls had to be cut off") for each in serving if each.was_cut]
         for failure in failures:

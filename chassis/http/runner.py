@@ -1,0 +1,82 @@
+"""The few places where aiohttp is told to do things our way: what it may not answer itself, and when to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from chassis.errors import ChassisError, InvalidInput
+from chassis.http.edge import Edge
+from chassis.http.refusals import HeaderTooLarge
+
+_log = logging.getLogger("chassis.http")
+
+# Seconds for what is left on connections once all requests have ended.
+_CLOSING_TIMEOUT = 0.5
+
+
+class _Protocol(web.RequestHandler):
+    """One connection: garbage goes through the interceptors as well, and a client that left is told to the edge."""
+
+    __slots__ = ("_edge",)
+
+    def __init__(self, edge: Edge, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._edge = edge
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._edge.disconnected(self)
+
+    def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._edge.refuse(cast(web.Request, request), self._told(err_info.exc))
+
+        return refuse
+
+    def _told(self, error: BaseException) -> ChassisError:
+        # aiohttp's texts quote what was sent, which belongs into no answer; the log gets the kind of it.
+        if isinstance(error, LineTooLong):
+            return HeaderTooLarge(f"the request line or a header is longer than {self.max_field_size} bytes")
+        return InvalidInput("the request is malformed HTTP", detail=type(error).__name__)
+
+
+class _Server(web.Server):
+    def __init__(self, edge: Edge, options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(edge, **kwargs)  # type: ignore[arg-type]  # a Request is what the factory makes
+        self._edge = edge
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self._edge, self, loop=asyncio.get_running_loop(), **self._options)
+
+
+class Runner(web.AppRunner):
+    """Starts and stops an application whose requests come in through `edge`."""
+
+    def __init__(self, app: web.Application, edge: Edge, **options: Any) -> None:
+        super().__init__(app, shutdown_timeout=_CLOSING_TIMEOUT)
+        self._edge = edge
+        # The interceptors write the line for a request; aiohttp's own would be a second one.
+        self._options = {"access_log": None, "logger": _log, **options}
+        self.grace = 0.0
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        self._edge.compose(self.app.router, made.request_handler)
+        return _Server(self._edge, self._options, request_factory=made.request_factory)
+
+    async def shutdown(self) -> None:
+        """The service's own hooks first: they end what would go on for ever."""
+        until = asyncio.get_running_loop().time() + self.grace
+        try:
+            async with asyncio.timeout(self.grace):
+                await super().shutdown()
+        except Exception:
+            _log.exception("a hook of on_shutdown failed")
+        await self._edge.drain(max(0.0, until - asyncio.get_running_loop().time()))
