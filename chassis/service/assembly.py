@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chassis.config import Config, ServerConfig
     from chassis.http import HttpServer
     from chassis.server import GrpcServer
+    from chassis.service.events import Subscriptions
     from chassis.service.service import ServiceChassis
 
 _log = logging.getLogger("chassis.service")
@@ -95,6 +96,7 @@ class Assembly:
         )
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
+        self._subscriptions: Subscriptions | None = None
 
     def part(self, name: str) -> Any:
         """Give a part; raises where the service does not use it."""
@@ -167,7 +169,8 @@ class Assembly:
         if "bus" in self._parts:
             from chassis.service.events import Subscriptions
 
-            await start(Subscriptions(self._service, self.part("bus")))
+            self._subscriptions = Subscriptions(self._service, self.part("bus"))
+            await start(self._subscriptions)
         interceptors = self._stack()
         self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
         self._grpc = make_grpc(self._config, self._service, interceptors, self.health)
@@ -189,8 +192,9 @@ class Assembly:
         # Most of what is left of the time is for the work under way, but the parts behind it need some to close.
         cut_at = loop.time() + (deadline - loop.time()) * _SHARE_FOR_CALLS
         serving = [server for server in (self._grpc, self._http) if server is not None]
-        for each in serving:
-            each.deadline = cut_at
+        for each in (*serving, self._subscriptions):
+            if each is not None:
+                each.deadline = cut_at
         failures = await self._components.stop(deadline=deadline)
         failures += [StopFailure(each.name, "calls had to be cut off") for each in serving if each.was_cut]
         for failure in failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,14 @@ class Subscriptions(Component):
     def __init__(self, service: ServiceChassis, bus: Bus) -> None:
         self._service = service
         self._bus = bus
+        # When handlers are cut off, on the clock of the event loop; the bus's own grace until it is known.
+        self.deadline: float | None = None
 
     async def start(self) -> None:
         await self._bus.subscribe_all(self._service)
 
     async def stop(self) -> None:
-        cut = await self._bus.drain()
+        left = None if self.deadline is None else max(self.deadline - asyncio.get_running_loop().time(), 0.05)
+        cut = await self._bus.drain(left)
         if cut:
             raise RuntimeError(f"handlers were cut off: {'; '.join(cut)}")

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Unpack, overload
+
+from google.protobuf.message import Message
+
+from chassis.bus.backend import Backend
+from chassis.bus.consumer import RunningSubscription
+from chassis.bus.dead_letter import dead_letter_subject, token
+from chassis.bus.declaration import Handler, Options, Subscription, subscription_to, subscriptions_of
+from chassis.bus.envelope import Sealer, check_header
+from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, EVENT_ID, MESSAGE_TYPE, PROTOBUF, EventCall
+from chassis.bus.publisher import Publisher
+from chassis.bus.topics import check_topic, event_type_of, topic_for
+from chassis.bus.verdict import Settler
+from chassis.call import Interceptor, current_call
+from chassis.component import Component
+from chassis.errors import Temporary
+from chassis.retry import Policy
+
+if TYPE_CHECKING:
+    from cqi.v1.dead_letter_pb2 import DeadLetter
+
+    from chassis.metrics import Metrics
+
+REDELIVERY = Policy(attempts=None, initial=1.0, multiplier=5.0, maximum=60.0, jitter=0.25)
+"""How long an event that failed waits before it is delivered again: about 1, 5, 25, 60 seconds."""
+
+PUBLISHING = Policy(attempts=3, initial=0.05, maximum=1.0)
+"""How often, and after which waits, a confirmation that did not come is asked for again."""
+
+_EVENTS = "cqc.events.v1."
+_RESERVED = frozenset({EVENT_ID, CONTENT_TYPE, MESSAGE_TYPE, ACTOR_ID})
+
+
+class Bus(Component):
+    """Publishes events and hands those of others to their handlers: typed both ways, at least once, over any backend.
+
+    | | |
+    |---|---|
+    | `service_name` | names the service in dead letters, and as `service:{name}` in events that nobody else caused |
+    | `around` | what every event that is published or handled goes through, outermost first |
+    | `consumer_name` | begins the name of each durable, by which instances share the work; the service's name |
+    | `max_deliver`, `ack_wait`, `backoff` | see `Subscription`; what holds where a subscription does not say |
+    | `max_ack_pending` | how many events of a durable may be unsettled at a time, over all instances |
+    | `handler_timeout` | seconds that a handler may take; 10 times `ack_wait` unless said |
+    | `publish_timeout`, `publish_retry` | seconds in which an event has to be confirmed, and how that is tried |
+    | `grace` | seconds that handlers have to finish when the bus stops, if it was not drained before |
+
+    An event is handled at least once: after a crash, or where the broker forgot an acknowledgement, it comes again,
+    so a handler has to bear seeing an event twice (`call.event_id` is the same each time).
+    """
+
+    name = "event_bus"
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        service_name: str,
+        around: Sequence[Interceptor] = (),
+        metrics: Metrics | None = None,
+        consumer_name: str | None = None,
+        max_deliver: int = 3,
+        ack_wait: float = 30.0,
+        max_ack_pending: int = 1000,
+        backoff: Policy = REDELIVERY,
+        handler_timeout: float | None = None,
+        publish_timeout: float = 5.0,
+        publish_retry: Policy = PUBLISHING,
+        grace: float = 20.0,
+        required: bool = True,
+    ) -> None:
+        if max_deliver < 1:
+            raise ValueError(f"max_deliver must be at least 1, not {max_deliver}")
+        if max_ack_pending < 1:
+            raise ValueError(f"max_ack_pending must be at least 1, not {max_ack_pending}")
+        for name, seconds in (("ack_wait", ack_wait), ("handler_timeout", handler_timeout)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
+        self.backend = backend
+        self.service_name = service_name
+        self.required = required
+        self._actor = check_header("service_name", f"service:{service_name}")
+        self._around = tuple(around)
+        self._metrics = metrics
+        self._consumer_name = token(consumer_name or service_name)
+        self._max_deliver = max_deliver
+        self._ack_wait = ack_wait
+        self._max_ack_pending = max_ack_pending
+        self._backoff = backoff
+        self._handler_timeout = handler_timeout
+        self._grace = grace
+        self._sealer = Sealer()
+        self._publisher = Publisher(backend, self._around, timeout=publish_timeout, retry=publish_retry)
+        self._topics: dict[type, str] = {}
+        self._subscriptions: dict[str, RunningSubscription] = {}
+        self._started = False
+        self._draining = False
+
+    # Publishing.
+
+    @overload
+    async def publish(
+        self, message: Message, /, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> str: ...
+    @overload
+    async def publish(
+        self, topic: str, message: Message, /, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> str: ...
+    async def publish(
+        self,
+        topic_or_message: str | Message,
+        message: Message | None = None,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Publish an event, on the topic of its type or on the one given; returns its id once the broker has it.
+
+        `event_id`, `timestamp` and `actor_id` (who makes the call being served, or else this service) are filled in
+        on the wire where the message has them and they are not set; the message itself stays as it is. `timeout` is
+        in seconds, and never longer than the call being served has left.
+
+        Raises `Temporary` if the broker did not confirm it (it may be there all the same: publishing again under the
+        same `event_id` does no harm), `DeadlineExceeded` if the time of the call ran out, `InvalidInput` for an event
+        that is too large, and TypeError or ValueError for what is no message or no topic.
+        """
+        topic = self._topics.get(type(topic_or_message)) if message is None else None
+        if topic is not None:
+            assert isinstance(topic_or_message, Message)
+            event = topic_or_message
+        else:
+            topic, event = _topic_and_message(topic_or_message, message)
+            if message is None:
+                self._topics[type(event)] = topic
+        if not self._started:
+            raise Temporary(f"the event bus is not running, and the event on {topic} was not published")
+        call = current_call()
+        principal = None if call is None else call.principal
+        envelope = self._sealer.seal(event, self._actor if principal is None else principal.actor_id)
+        if headers:
+            envelope.headers.update(_own_headers(headers))
+        await self._publisher.send(
+            topic, event, envelope.payload, envelope.event_id, envelope.headers, parent=call, timeout=timeout
+        )
+        return envelope.event_id
+
+    async def publish_all(
+        self, events: Iterable[Message | tuple[str, Message]], *, window: int = 256, timeout: float | None = None
+    ) -> list[str]:
+        """Publish many events, or (topic, event) pairs, `window` of them at a time; returns their ids, in order.
+
+        They are sent in the order given. When one fails no further ones are begun, those under way are waited for,
+        and its error is raised with a note that says how many were confirmed.
+        """
+        if window < 1:
+            raise ValueError(f"window must be at least 1, not {window}")
+        remaining = enumerate(events)
+        ids: dict[int, str] = {}
+        failures: list[Exception] = []
+
+        async def work() -> None:
+            for index, event in remaining:
+                try:
+                    if isinstance(event, tuple):
+                        ids[index] = await self.publish(*event, timeout=timeout)
+                    else:
+                        ids[index] = await self.publish(event, timeout=timeout)
+                except Exception as error:
+                    failures.append(error)
+                if failures:
+                    return
+
+        size = min(window, len(events)) if isinstance(events, Sized) else window
+        async with asyncio.TaskGroup() as group:
+            for _ in range(size):
+                group.create_task(work())
+        if failures:
+            failures[0].add_note(f"{len(ids)} of the events were published before")
+            raise failures[0]
+        return [ids[index] for index in sorted(ids)]
+
+    # Subscribing.
+
+    async def subscribe(
+        self,
+        event: type[Message] | str,
+        handler: Handler,
+        *,
+        message_type: type[Message] | None = None,
+        **options: Unpack[Options],
+    ) -> RunningSubscription:
+        """Have `handler(event)`, or `handler(event, call)`, called for each event, given as its type or its topic.
+
+        The options are those of `Subscription`. Before the bus is started it is remembered and begins with it. Raises
+        TypeError, LookupError or ValueError for what cannot work, two handlers that would share one durable included.
+        """
+        return await self._add(subscription_to(event, message_type, **options), handler)
+
+    async def subscribe_all(self, service: object) -> list[RunningSubscription]:
+        """Subscribe all handlers of an object that `@subscribe` marked."""
+        return [await self._add(subscription, handler) for subscription, handler in subscriptions_of(service)]
+
+    async def _add(self, subscription: Subscription, handler: Handler) -> RunningSubscription:
+        if self._draining:
+            raise RuntimeError("the event bus is stopping, and takes no more subscriptions")
+        durable = self._durable_of(subscription)
+        if durable in self._subscriptions:
+            raise ValueError(
+                f"{subscription.topic} has two handlers that would share its events by the durable {durable}; "
+                'give one of them a name of its own: durable="audit"'
+            )
+        ack_wait = self._ack_wait if subscription.ack_wait is None else subscription.ack_wait
+        timeout = 10 * ack_wait if self._handler_timeout is None else self._handler_timeout
+        settler = Settler(
+            subscription.topic,
+            service=self.service_name,
+            durable=durable,
+            max_deliver=self._max_deliver if subscription.max_deliver is None else subscription.max_deliver,
+            backoff=self._backoff if subscription.backoff is None else subscription.backoff,
+            max_payload=self.backend.max_payload,
+            put_aside=self._put_aside,
+            metrics=self._metrics,
+        )
+        running = RunningSubscription(
+            subscription,
+            handler,
+            settler,
+            system=self.backend.system,
+            durable=durable,
+            ack_wait=ack_wait,
+            timeout=timeout if subscription.timeout is None else subscription.timeout,
+            max_ack_pending=self._max_ack_pending,
+            around=self._around,
+        )
+        self._subscriptions[durable] = running
+        if self._started:
+            await running.start(self.backend)
+        return running
+
+    def _durable_of(self, subscription: Subscription) -> str:
+        topic = subscription.topic
+        # As operators know them from the Go sibling; for other topics whole, so that no two are the same.
+        event_type = event_type_of(topic) if topic == _EVENTS + event_type_of(topic) else token(topic)
+        return "-".join(part for part in (self._consumer_name, event_type, subscription.durable) if part)
+
+    async def _put_aside(self, letter: DeadLetter, call: EventCall, letter_id: str) -> None:
+        headers = {CONTENT_TYPE: PROTOBUF, MESSAGE_TYPE: letter.DESCRIPTOR.full_name, ACTOR_ID: self._actor}
+        subject = dead_letter_subject(self.service_name, call.topic)
+        await self._publisher.send(subject, letter, letter.SerializeToString(), letter_id, headers, parent=call)
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Connect, and begin to take in events for the subscriptions made so far."""
+        await self.backend.start()
+        self._started, self._draining = True, False
+        try:
+            for running in list(self._subscriptions.values()):
+                await running.start(self.backend)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def drain(self, grace: float | None = None) -> list[str]:
+        """Take nothing in any more, and let handlers finish for `grace` seconds; publishing still works.
+
+        What was fetched and not begun is given back at once, what is not done in time is cut off and given back.
+        Returns, in words, what was cut off.
+        """
+        self._draining = True
+        seconds = self._grace if grace is None else grace
+        running = list(self._subscriptions.values())
+        self._subscriptions.clear()
+        results = await asyncio.gather(*(each.drain(seconds) for each in running))
+        return [cut for result in results for cut in result]
+
+    async def stop(self) -> None:
+        """Drain, if that was not done before, and close the connection."""
+        try:
+            await self.drain()
+        finally:
+            self._started = False
+            await self.backend.stop()
+
+    async def check(self) -> None:
+        """Raise if the broker cannot be reached right now."""
+        if not self._started:
+            raise Temporary("the event bus is not running")
+        await self.backend.check()
+
+
+def _topic_and_message(first: object, second: object) -> tuple[str, Message]:
+    if isinstance(first, str):
+        if isinstance(second, Message):
+            check_topic(first)
+            return first, second
+        wrong = second
+        if second is None:
+            raise TypeError(f"what should be published on {first!r}? Write publish(topic, message) or publish(message)")
+    elif isinstance(first, Message):
+        if second is None:
+            return topic_for(type(first)), first
+        if isinstance(second, str):
+            raise TypeError("the topic comes first: publish(topic, message)")
+        raise TypeError("publish takes one event; for several there is publish_all([...])")
+    else:
+        wrong = first
+    if isinstance(wrong, type) and issubclass(wrong, Message):
+        raise TypeError(f"an event is an object, not its class: publish({wrong.__name__}(…))")
+    raise TypeError(f"an event is a protobuf message, not a {type(wrong).__name__}")
+
+
+def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    own = {}
+    for name, value in headers.items():
+        lowered = name.lower()
+        if lowered in _RESERVED:
+            raise ValueError(f"the header {name} is set by the event bus")
+        if not name or not all(each.isalnum() or each in "-_." for each in name) or not name.isascii():
+            raise ValueError(f"{name!r} is no name for a header: letters, digits, -, _ and . can be used")
+        own[lowered] = check_header(name, value)
+    return own

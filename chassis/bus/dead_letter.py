@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from cqi.v1.dead_letter_pb2 import DeadLetter
+
+from chassis.bus.backend import DEAD_LETTER_PREFIX
+from chassis.bus.event import EventCall
+from chassis.bus.topics import event_type_of
+from chassis.errors import ChassisError, Crash
+
+_ROOM = 1024
+"""Bytes that are left for headers when it is decided whether a payload fits."""
+
+
+def dead_letter_subject(service: str, topic: str) -> str:
+    """Where a service's dead letters of a topic are published.
+
+    >>> dead_letter_subject("cqar", "cqc.events.v1.asset_created")
+    'cqi.dlq.cqar.asset_created'
+    """
+    return f"{DEAD_LETTER_PREFIX}.{token(service)}.{event_type_of(topic)}"
+
+
+def is_dead_letter(topic: str) -> bool:
+    """Whether dead letters are published there."""
+    return topic.startswith(f"{DEAD_LETTER_PREFIX}.")
+
+
+def token(name: str) -> str:
+    """A name as it can stand in subjects and names of durables.
+
+    >>> token("asset registry.v2")
+    'asset_registry_v2'
+    """
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def dead_letter_of(
+    call: EventCall,
+    error: ChassisError,
+    *,
+    service: str,
+    durable: str,
+    max_payload: int | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> DeadLetter:
+    """The dead letter of an event whose handling ended with this error: all that is needed to look into it.
+
+    One that would have more than `max_payload` bytes goes without the event's bytes, which the stream still has, and
+    says so.
+    """
+    delivery = call.transport
+    cause = error.__cause__ if isinstance(error, Crash) and error.__cause__ is not None else error
+    reason = error.message
+    if isinstance(error, Crash):
+        # The exception's text may hold anything; the log has it.
+        reason = f"the handler crashed with {type(cause).__name__}; the log has it under request id {call.request_id}"
+    now = now_ns()
+    letter = DeadLetter(
+        event_id=_text(call.event_id),
+        event_type=event_type_of(call.topic),
+        message_type=call.message_type.DESCRIPTOR.full_name,
+        subject=call.topic,
+        payload=call.payload,
+        headers={_text(name): _text(value) for name, value in delivery.headers.items()},
+        reason=_text(reason),
+        code=error.code.name,
+        error_type=type(cause).__name__,
+        service=service,
+        durable=durable,
+        deliveries=call.deliveries,
+        stream=delivery.stream,
+        stream_sequence=delivery.sequence,
+        traceparent=call.trace.traceparent if call.trace is not None else "",
+    )
+    letter.dead_lettered_at.FromNanoseconds(now)
+    if call.deliveries == 1:
+        letter.first_delivered_at.FromNanoseconds(now - int(call.duration * 1e9))
+    if max_payload is not None and letter.ByteSize() + _ROOM > max_payload:
+        letter.ClearField("payload")
+        size = len(call.payload)
+        letter.reason += f" (the event's {size} bytes do not fit in; they are number {delivery.sequence} of the stream)"
+    return letter
+
+
+def _text(value: str) -> str:
+    # Protobuf takes no lone surrogates, which headers decoded leniently may hold.
+    return value.encode(errors="replace").decode()
