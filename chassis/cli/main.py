@@ -7,7 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+DID_NOT_START: Final = 1
 CONFIGURATION_ERROR: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,10 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.insert(0, str(Path.cwd()))
     # Imported here: `--version` and `--help` answer at once.
     from chassis.cli.target import TargetError
+    from chassis.component import StartError
     from chassis.config import ConfigurationError
 
     try:
         return int(options.command(options))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except StartError as error:
+        print(f"chassis: {error}", file=sys.stderr)
+        return DID_NOT_START
     except TargetError as error:
         print(f"chassis: {error}", file=sys.stderr)
     except ConfigurationError as error:
@@ -36,8 +44,12 @@ def _run(options: argparse.Namespace) -> int:
     from chassis.service import run
 
     cls = find_target(options.target)
-    service = cls(cls.configure(file=find_file(options.config, Path.cwd())))
-    return run(service)
+    file = find_file(options.config, Path.cwd())
+    if options.dev:
+        from chassis.cli.dev import run_with_servers
+
+        return run_with_servers(cls, file)
+    return run(cls(cls.configure(file=file)))
 
 
 def _config(options: argparse.Namespace) -> int:
@@ -48,7 +60,13 @@ def _config(options: argparse.Namespace) -> int:
     config, prefix, settings = None, "CQI", None
     if options.target or has_target():
         cls = find_target(options.target)
-        config = cls.configure(file=find_file(options.config, Path.cwd()))
+        file = find_file(options.config, Path.cwd())
+        if options.dev:
+            from chassis.cli.dev import configure_for_servers
+
+            config = configure_for_servers(cls, file)
+        else:
+            config = cls.configure(file=file)
         prefix, settings = cls.env_prefix, cls.Settings
     show = template(prefix, settings, config) if options.format == "yaml" else table(config, prefix, settings)
     print(show)
@@ -74,5 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         each.add_argument(
             "--config", type=Path, metavar="FILE", help="configuration file (./config.yaml if it is there)"
+        )
+        each.add_argument(
+            "--dev",
+            action="store_true",
+            help="with real servers for the parts that have no address, data in .chassis; needs cq-chassis[dev]",
         )
     return parser

@@ -135,8 +135,9 @@ class ServiceChassis:
         file: Path | None = None,
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, object] | None = None,
+        dev: bool = False,
     ) -> Config:
-        """Read and check its configuration.
+        """Read and check its configuration; `dev` is for a developer's machine, where parts need no address.
 
         Raises ConfigurationError with all problems at once.
         """
@@ -151,6 +152,7 @@ class ServiceChassis:
             uses=cls.uses,
             defaults=defaults,
             overrides=overrides,
+            dev=dev,
         )
 
     async def start(self) -> None:

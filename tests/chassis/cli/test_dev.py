@@ -1,0 +1,168 @@
+"""`chassis run --dev` as a developer meets it: servers come with the service, go with it, and keep what was stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chassis.dev.processes import descendants
+
+PROMISED = 3.0
+
+SERVICE = """
+import asyncpg
+from redis.asyncio import Redis
+from chassis import ServiceChassis
+
+class Counting(ServiceChassis):
+    name = "counting"
+    uses = ("database", "cache")
+
+    async def on_start(self):
+        database = self.config.database
+        connection = await asyncpg.connect(
+            host=database.host, port=database.port, user=database.user, password=database.password.reveal(),
+            database=database.database, ssl=False,
+        )
+        await connection.execute("CREATE TABLE IF NOT EXISTS starts (at timestamptz DEFAULT now())")
+        await connection.execute("INSERT INTO starts DEFAULT VALUES")
+        rows = await connection.fetchval("SELECT count(*) FROM starts")
+        await connection.close()
+        cache = self.config.cache
+        async with Redis(host=cache.host, port=cache.port, password=cache.password.reveal(), db=cache.db) as client:
+            keys = await client.incr("starts")
+        self.log.info("counted", rows=rows, keys=keys, database=database.database)
+
+class Alone(ServiceChassis):
+    name = "alone"
+"""
+
+
+class Process:
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        environment = {"CQI_SERVER_GRPC_PORT": "0", "CQI_SERVER_HTTP_PORT": "0"}
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "chassis.cli", *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[dict[str, Any]] = []
+
+    def until(self, message: str) -> dict[str, Any]:
+        assert self.popen.stdout is not None
+        for text in self.popen.stdout:
+            self.lines.append(json.loads(text))
+            if self.lines[-1]["message"] == message:
+                return self.lines[-1]
+        raise AssertionError(f"no {message!r}; stderr: {self.popen.stderr.read() if self.popen.stderr else ''}")
+
+    def end(self) -> tuple[int, str]:
+        _, errors = self.popen.communicate(timeout=20)
+        return self.popen.returncode, errors
+
+
+class Start:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.all: list[Process] = []
+
+    def __call__(self, *arguments: str) -> Process:
+        self.all.append(Process(self.folder, *arguments))
+        return self.all[-1]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    (tmp_path / "counting.py").write_text(SERVICE)
+    start = Start(tmp_path)
+    yield start
+    for process in start.all:
+        process.popen.kill()
+        process.popen.communicate()
+
+
+def test_servers_are_told_and_stopped_with_the_service_and_a_restart_finds_the_data(start: Start) -> None:
+    process = start("run", "counting:Counting", "--dev")
+    counted = process.until("counted")
+    assert (counted["rows"], counted["keys"], counted["database"]) == (1, 1, "counting")
+    process.until("service started")
+    told = {line["server"]: line["message"] for line in process.lines if "server" in line}
+    assert sorted(told) == ["postgres", "redis"]
+    assert told["postgres"].startswith("PostgreSQL 18")
+    assert told["postgres"].endswith("data in .chassis/postgres")
+    second = start("run", "counting:Counting", "--dev")
+    code, errors = second.end()
+    assert (code, f"in use by process {process.popen.pid}" in errors, "Traceback" in errors) == (1, True, False)
+    servers = descendants(process.popen.pid)
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.end() == (0, "")
+    assert _alive(servers) == []
+    again = start("run", "counting:Counting", "--dev")
+    counted = again.until("counted")
+    assert (counted["rows"], counted["keys"]) == (2, 2)
+
+
+def test_nothing_outlives_a_killed_service(start: Start) -> None:
+    process = start("run", "counting:Counting", "--dev")
+    process.until("service started")
+    servers = descendants(process.popen.pid)
+    process.popen.kill()
+    until = time.monotonic() + PROMISED
+    while _alive(servers):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert start("run", "counting:Counting", "--dev").until("counted")["rows"] == 2
+
+
+def test_the_configuration_shows_the_addresses_and_starts_nothing(start: Start) -> None:
+    process = start("config", "counting:Counting", "--dev")
+    output, errors = process.popen.communicate(timeout=20)
+    assert (process.popen.returncode, errors) == (0, "")
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert "127.0.0.1" in lines["database.host"]
+    assert "--dev" in lines["database.host"]
+    assert not (start.folder / ".chassis" / "postgres" / "data").exists()
+    port = (start.folder / ".chassis" / "redis" / "port").read_text().strip()
+    assert port in lines["cache.port"]
+    password = (start.folder / ".chassis" / "redis" / "password").read_text()
+    assert password not in output
+
+
+def test_what_is_wrong_in_the_configuration_is_told_before_anything_starts(start: Start) -> None:
+    (start.folder / "config.yaml").write_text("database:\n  hots: db\n")
+    code, errors = start("run", "counting:Counting", "--dev").end()
+    assert (code, "database.hots" in errors) == (2, True)
+    assert not (start.folder / ".chassis").exists()
+
+
+def test_a_service_that_needs_no_server_gets_none_and_the_manners_of_a_developers_machine(start: Start) -> None:
+    process = start("run", "counting:Alone", "--dev")
+    process.until("service started")
+    assert not (start.folder / ".chassis").exists()
+    process.popen.send_signal(signal.SIGTERM)
+    stopping = process.until("service stopping")
+    assert stopping["drain_delay_seconds"] == 0
+    assert process.end()[0] == 0
+
+
+def _alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in _status(pid)]
+
+
+def _status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return "\nState:\tZ"
