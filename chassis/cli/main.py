@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `chassis config | head`: nobody reads on, and nobody has to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except StartError as error:
         print(f"chassis: {error}", file=sys.stderr)
         return DID_NOT_START
@@ -69,7 +73,7 @@ def _config(options: argparse.Namespace) -> int:
             config = cls.configure(file=file)
         prefix, settings = cls.env_prefix, cls.Settings
     show = template(prefix, settings, config) if options.format == "yaml" else table(config, prefix, settings)
-    print(show)
+    print(show, flush=True)
     return 0
 
 

@@ -11,6 +11,8 @@ _REASONS: Final = {
     "server.read_timeout": "calls end at the deadline that their caller set; leave it out",
     "server.write_timeout": "calls end at the deadline that their caller set; leave it out",
     "server.max_header_bytes": "use server.max_metadata_bytes, which bounds gRPC metadata and HTTP headers",
+    "cache.read_timeout": "use cache.timeout, which bounds a whole operation",
+    "cache.write_timeout": "use cache.timeout, which bounds a whole operation",
     "metrics.port": "metrics are served on server.http_port, beside health; leave it out",
     "registry": "service discovery is not part of this version; give clients the address of what they call",
     "runner": "restarts are left to what runs the service (Kubernetes, systemd); set its restart policy",

@@ -101,6 +101,7 @@ class DatabaseConfig:
     database: str = knob("", doc="Name of the database.")
     user: str = knob("", doc="User to log in as.")
     password: Secret = knob(Secret(""), doc="The user's password.")
+    required: bool = knob(True, doc="Whether the service is ready only while PostgreSQL answers.")
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = knob(
         "prefer", doc="Whether the connection is encrypted, and whether the server has to prove who it is."
     )
@@ -122,12 +123,22 @@ class CacheConfig:
     port: int = knob(6379, doc="Port of Redis.", check=_PORT)
     password: Secret = knob(Secret(""), doc="Password of Redis.")
     db: int = knob(0, doc="Number of the database within Redis.", check=at_least(0))
-    max_retries: int = knob(3, doc="How often a failed command is tried again.", check=at_least(0))
+    required: bool = knob(True, doc="Whether the service is ready only while Redis answers.")
+    timeout: Duration = knob(
+        0.1,
+        doc="How long any operation may take, connecting included; what takes longer is a miss.",
+        check=longer_than_zero(),
+    )
+    max_retries: int = knob(
+        0, doc="How often a command is sent again whose connection was lost, within timeout.", check=at_least(0)
+    )
     pool_size: int = knob(10, doc="The most connections at a time.", check=at_least(1))
-    min_idle_conns: int = knob(2, doc="Connections that are kept open.", check=at_least(0))
-    dial_timeout: Duration = knob(5.0, doc="How long connecting may take.", check=longer_than_zero())
-    read_timeout: Duration = knob(3.0, doc="How long to wait for an answer.", check=longer_than_zero())
-    write_timeout: Duration = knob(3.0, doc="How long sending a command may take.", check=longer_than_zero())
+    min_idle_conns: int = knob(2, doc="Connections that are opened at the start and kept open.", check=at_least(0))
+    dial_timeout: Duration = knob(
+        1.0,
+        doc="How long connecting may take; operations wait for it no longer than timeout.",
+        check=longer_than_zero(),
+    )
     default_ttl: Duration = knob(300.0, doc="How long an entry lives where the code does not say; 0 for ever.")
 
 
@@ -145,6 +156,7 @@ class EventBusConfig:
         doc="Addresses of NATS, such as nats://user:password@nats-1:4222.",
         check=each(matching(r"((nats|tls|ws|wss)://)?[^\s/,]+/?", "a NATS address such as nats://nats-1:4222")),
     )
+    required: bool = knob(True, doc="Whether the service is ready only while the broker answers.")
     stream_name: str = knob(
         "cqc_events",
         doc="Stream that events are kept in.",

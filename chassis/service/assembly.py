@@ -12,12 +12,14 @@ from chassis.health import Health, HealthWatch
 from chassis.logging import Logs
 from chassis.metrics import HEALTH_CHECK_UP, LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
 from chassis.service.channels import Channels
+from chassis.service.parts import Context, make_parts
 from chassis.service.servers import make_grpc, make_http
 from chassis.service.tasks import Tasks
 from chassis.tracing import Tracing
 from interceptors.stack import default_stack
 
 if TYPE_CHECKING:
+    from chassis.auth import Authenticator
     from chassis.bus import MemoryBroker
     from chassis.config import Config, ServerConfig
     from chassis.http import HttpServer
@@ -81,12 +83,8 @@ class Assembly:
         crashes = self.metrics.get(TASK_CRASHES)
         self.tasks = Tasks(crashed=lambda name: crashes.labels(name).inc(), end=self.end)
         self.channels = Channels(self._open_channel)
-        self._observers = default_stack(tracing=self.tracing, metrics=self.metrics, logs=self.logs)
+        self._broker = broker
         self._parts: dict[str, Component] = {}
-        if "bus" in service.uses:
-            from chassis.service.events import make_bus
-
-            self._parts["bus"] = make_bus(config, broker, self._observers, self.metrics)
         self._own: list[Component] = []
         self._components = Components()
         up = self.metrics.get(HEALTH_CHECK_UP)
@@ -102,6 +100,8 @@ class Assembly:
         """Give a part; raises where the service does not use it."""
         if name not in self._parts:
             cls = type(self._service).__name__
+            if name in self._service.uses:
+                raise RuntimeError(f"{cls} has not been started: its {name} is there from on_start on")
             raise RuntimeError(f"{cls} does not use {name!r}: add it to its `uses`")
         return self._parts[name]
 
@@ -160,6 +160,10 @@ class Assembly:
         self._end = asyncio.get_running_loop().create_future()
         for warning in self._config.warnings:
             _log.warning(warning)
+        interceptors = self._stack()
+        self._parts = make_parts(
+            Context(self._service, self._config, interceptors, self.metrics, self.tracing, self._broker)
+        )
         start = self._components.start
         await start(self.tracing, *self._parts.values(), self.channels, self.tasks)
         await start(*self._own)
@@ -171,7 +175,6 @@ class Assembly:
 
             self._subscriptions = Subscriptions(self._service, self.part("bus"))
             await start(self._subscriptions)
-        interceptors = self._stack()
         self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
         self._grpc = make_grpc(self._config, self._service, interceptors, self.health)
         await start(HealthWatch(self.health), self._http, self._grpc)
@@ -204,14 +207,11 @@ class Assembly:
         return failures
 
     def _stack(self) -> list[Interceptor]:
-        from chassis.auth import from_config
-
-        authenticator = from_config(self._config.auth, lambda key: self._config.origins.get(key, "default"))
         default = default_stack(
             tracing=self.tracing,
             metrics=self.metrics,
             logs=self.logs,
-            authenticator=authenticator,
+            authenticator=authenticator_of(self._config),
             quiet=[self._config.metrics.path],
         )
         return list(self._service.interceptors(default))
@@ -220,6 +220,16 @@ class Assembly:
         from chassis.client import channel
 
         return channel(target, metrics=self.metrics, logs=self.logs, tracing=self.tracing, **options)
+
+
+def authenticator_of(config: Config) -> Authenticator | None:
+    """Who may call, as the configuration says; None where everybody may.
+
+    Raises ConfigurationError for keys that cannot be used.
+    """
+    from chassis.auth import from_config
+
+    return from_config(config.auth, lambda key: config.origins.get(key, "default"))
 
 
 def _warn_of_open_ports(server: ServerConfig) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chassis.bus import Bus, MemoryBackend, MemoryBroker, streams_for
+from chassis.bus import Backend, Bus, MemoryBackend, MemoryBroker, streams_for
 from chassis.call import Interceptor
 from chassis.component import Component
 from chassis.config import ConfigurationError
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 def make_bus(config: Config, broker: MemoryBroker | None, around: Sequence[Interceptor], metrics: Metrics) -> Bus:
     """Put the bus together; `broker` is the memory that several services of one process share."""
     section = config.eventbus
-    if section.backend != "memory":
-        raise ConfigurationError(
-            [config.problem("eventbus.backend", f"{section.backend} is not available in this version; memory is")]
-        )
     return Bus(
-        MemoryBackend(broker or MemoryBroker(streams_for(section.stream_name))),
+        _backend(config, broker, metrics),
         service_name=config.service.name,
         around=around,
         metrics=metrics,
@@ -35,7 +31,24 @@ def make_bus(config: Config, broker: MemoryBroker | None, around: Sequence[Inter
         ack_wait=section.ack_wait,
         max_ack_pending=section.max_ack_pending,
         backoff=Policy(waits=section.backoff, jitter=0.25),
+        required=section.required,
     )
+
+
+def _backend(config: Config, broker: MemoryBroker | None, metrics: Metrics) -> Backend:
+    section = config.eventbus
+    streams = streams_for(section.stream_name)
+    if section.backend == "memory":
+        return MemoryBackend(broker or MemoryBroker(streams))
+    if not section.servers:
+        expected = "jetstream needs the address of a server; set eventbus.servers, such as nats://127.0.0.1:4222"
+        raise ConfigurationError([config.problem("eventbus.servers", expected)])
+    from chassis.bus.jetstream import JetStreamBackend
+
+    try:
+        return JetStreamBackend(section.servers, client_name=config.service.name, streams=streams, metrics=metrics)
+    except ValueError as error:
+        raise ConfigurationError([config.problem("eventbus.servers", str(error))]) from None
 
 
 class Subscriptions(Component):

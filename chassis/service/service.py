@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from chassis.call import Interceptor
 from chassis.component import Component, StopFailure
 from chassis.config import Config, load
-from chassis.service.assembly import Assembly
+from chassis.service.assembly import Assembly, authenticator_of
 
 if TYPE_CHECKING:
     import grpc
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from chassis.bus import Bus, MemoryBroker
+    from chassis.cache import Cache
+    from chassis.database import Database
     from chassis.logging import Logger
     from chassis.metrics import Metrics
     from chassis.service.tasks import OnCrash
@@ -45,7 +47,10 @@ class ServiceChassis:
     """What its environment variables start with."""
 
     uses: ClassVar[tuple[str, ...]] = ()
-    """The parts it needs, of `bus`. What is not listed is neither started nor imported."""
+    """The parts it needs, of `database`, `cache`, `bus`. What is not listed is neither started nor imported."""
+
+    schema: ClassVar[str | Path | None] = None
+    """SQL, or a file with SQL, that is applied to the database once, before the service is ready."""
 
     Settings: ClassVar[type | None] = None
     """A dataclass or attrs class with its own configuration: the section `settings`, and `self.config.settings`."""
@@ -70,7 +75,10 @@ class ServiceChassis:
         """Add HTTP routes of its own, under the same observers and auth as RPCs."""
 
     def interceptors(self, default: list[Interceptor]) -> Sequence[Interceptor]:
-        """Change the list of concerns around every call, outermost first; add yours where they belong."""
+        """Change the list of concerns around RPCs, HTTP requests and events, outermost first; add yours to it.
+
+        Asked once, before the parts are started. Calls to other services have a list of their own, see `channel`.
+        """
         return default
 
     async def on_start(self) -> None:
@@ -80,6 +88,16 @@ class ServiceChassis:
         """Clean up; nothing is served any more, all parts are still up."""
 
     # What a service has.
+
+    @property
+    def db(self) -> Database:
+        """The database."""
+        return self._assembly.part("database")  # type: ignore[no-any-return]
+
+    @property
+    def cache(self) -> Cache:
+        """The cache."""
+        return self._assembly.part("cache")  # type: ignore[no-any-return]
 
     @property
     def bus(self) -> Bus:
@@ -144,7 +162,7 @@ class ServiceChassis:
         defaults = {"service.name": cls.name or cls.__name__.lower()}
         if cls.version:
             defaults["service.version"] = cls.version
-        return load(
+        config = load(
             cls.Settings,
             prefix=cls.env_prefix,
             file=file,
@@ -154,6 +172,9 @@ class ServiceChassis:
             overrides=overrides,
             dev=dev,
         )
+        # Keys that nothing can be verified with are found here, and not when the service has half started.
+        authenticator_of(config)
+        return config
 
     async def start(self) -> None:
         """Start everything in order; returns when the service is ready. On an error all that ran is stopped again."""

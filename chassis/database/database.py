@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from chassis.component import Component
+from chassis.database.raw import Lent
+from chassis.database.sqlstate import UNAVAILABLE, CommitUnknown, Conflict
+from chassis.database.statement import Statement, Statements
+from chassis.database.transaction import Isolation, OpenTransaction, Transaction, TransactionBlock, begin_statement
+from chassis.errors import ChassisError, ResourceExhausted, Temporary
+from chassis.retry import Policy
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from chassis.config import DatabaseConfig, Secret
+    from chassis.database.lender import Lender
+    from chassis.database.opener import Opener
+    from chassis.database.pool import Pool
+    from chassis.metrics import Metrics
+    from chassis.tracing import Tracing
+
+T = TypeVar("T")
+
+_log = logging.getLogger("chassis.database")
+
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+TRANSACTION: Final = Policy(attempts=5, initial=0.01, maximum=0.5)
+"""How often a transaction that lost against a concurrent one is repeated, and after which waits."""
+
+_CHECK: Final = Statement("SELECT 1", "health_check")
+_CHECK_TIMEOUT: Final = 1.0
+_ANSWERED_LATELY: Final = 1.0
+_FIRST_CONTACT: Final = 2.0
+_STOPPING: Final = 2.0
+
+
+class Database(Component):
+    """PostgreSQL: statements and transactions on pooled connections, within the time that the call has.
+
+    | | |
+    |---|---|
+    | `host`, `port`, `database`, `user`, `password` | where it is (a host with `/` is a socket's folder), and who |
+    | `ssl_mode` | as libpq's sslmode; for `verify-ca` and `verify-full` PGSSLROOTCERT names the file of the authority |
+    | `max_conns`, `min_conns` | connections at a time, and those that are kept open |
+    | `max_conn_lifetime`, `max_conn_idle_time` | seconds until a connection is replaced, or closed; 0 for never |
+    | `connect_timeout`, `query_timeout` | seconds that connecting, and a statement, may take |
+    | `acquire_timeout` | seconds that is waited for a connection while all are in use |
+    | `schema` | SQL, or the path of a file with it, that is applied once before the database is ready |
+    | `service_name` | owns the schema, and is what PostgreSQL shows as the application |
+
+    Every timeout is shortened to what the call being served has left. Errors are those of `chassis.errors`, with the
+    driver's as their cause: `AlreadyExists`, `FailedPrecondition`, `InvalidInput` for constraints, `Conflict` for lost
+    races, `Temporary` while the database is away, `ResourceExhausted` while all connections are in use,
+    `DeadlineExceeded` when time ran out, `Permanent` for mistakes in SQL.
+
+    It starts without a database, and is ready as soon as there is one.
+    """
+
+    name = "database"
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        database: str,
+        user: str,
+        password: str | Secret = "",
+        port: int = 5432,
+        ssl_mode: SslMode = "prefer",
+        max_conns: int = 25,
+        min_conns: int = 2,
+        max_conn_lifetime: float = 3600.0,
+        max_conn_idle_time: float = 600.0,
+        connect_timeout: float = 30.0,
+        query_timeout: float = 30.0,
+        acquire_timeout: float = 5.0,
+        schema: str | Path | None = None,
+        service_name: str = "",
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
+        required: bool = True,
+    ) -> None:
+        if not 0 <= min_conns <= max_conns or max_conns < 1:
+            raise ValueError(f"0 <= min_conns <= max_conns is needed, and not {min_conns} and {max_conns}")
+        limits = {
+            "connect": connect_timeout,
+            "query": query_timeout,
+            "acquire": acquire_timeout,
+        }
+        for key, seconds in limits.items():
+            if not seconds > 0:
+                raise ValueError(f"{key}_timeout must be more than 0 seconds, not {seconds}")
+        self.required = required
+        self._host, self._port, self._database, self._user = host, port, database, user
+        self._password = password
+        self._ssl_mode = ssl_mode
+        self._max_conns, self._min_conns = max_conns, min_conns
+        self._max_conn_lifetime, self._max_conn_idle_time = max_conn_lifetime, max_conn_idle_time
+        self._connect_timeout, self._query_timeout = connect_timeout, query_timeout
+        self._acquire_timeout = acquire_timeout
+        self._schema = schema
+        self._service_name = service_name
+        self._metrics = metrics
+        self._tracing = tracing
+        self._statements = Statements()
+        self._pool: Pool | None = None
+        self._opener: Opener | None = None
+        self._started: Lender | None = None
+
+    # Statements.
+
+    async def query(
+        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
+    ) -> list[Record]:
+        """All rows that a statement gives; `$1`, `$2`, … in it stand for `args`.
+
+        `name` is what the statement is called in metrics and spans: a word of the code's, never made up of values.
+        `timeout` (seconds) takes the place of `query_timeout`.
+        """
+        lender = self._lender
+        rows: list[Record] = await lender.once(lender.rows, self._statements.get(sql, name), args, timeout)
+        return rows
+
+    async def query_row(
+        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
+    ) -> Record | None:
+        """The first row that a statement gives, None where there is none."""
+        lender = self._lender
+        row: Record | None = await lender.once(lender.row, self._statements.get(sql, name), args, timeout)
+        return row
+
+    async def execute(self, sql: str, *args: object, name: str | None = None, timeout: float | None = None) -> int:
+        """How many rows a statement changed; 0 for one that changes none.
+
+        Without `args` it may be several statements, which are stored together or not at all.
+        """
+        lender = self._lender
+        status = await lender.once(lender.status, self._statements.get(sql, name), args, timeout)
+        return lender.rows_affected(status)
+
+    # Transactions.
+
+    def transaction(self, *, isolation: Isolation | None = None, readonly: bool = False) -> TransactionBlock:
+        """A transaction for a block: `async with db.transaction() as tx`, and `tx` runs the statements.
+
+        Stored at the end of the block; when the block raises, it never was. Where COMMIT was sent and not answered,
+        `CommitUnknown` is raised. `isolation` is `read committed`, `repeatable read` or `serializable`, the database's
+        default unless said.
+        """
+        return TransactionBlock(self._lender, isolation, readonly)
+
+    async def begin(self, *, isolation: Isolation | None = None, readonly: bool = False) -> OpenTransaction:
+        """Begin a transaction that you end yourself, by its `commit()` or `rollback()`.
+
+        It holds a connection until then; where a block will do, `transaction()` is safer.
+        """
+        work = await self._lender.begin(begin_statement(isolation, readonly), readonly=readonly)
+        return OpenTransaction.of(work)
+
+    async def with_transaction(
+        self,
+        fn: Callable[[Transaction], Awaitable[T]],
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        policy: Policy = TRANSACTION,
+    ) -> T:
+        """What `fn(tx)` returns, stored; all of it is repeated after a serialization failure or a deadlock.
+
+        `fn` may run several times, so what it does besides its statements has to bear that. `policy` says how often;
+        other errors are repeated only where its `per_error` says so, and `CommitUnknown` never.
+        """
+        own = dict(policy.per_error)
+        repeated = replace(policy, per_error={ChassisError: False, Conflict: True, **own, CommitUnknown: False})
+        attempts = 0
+
+        async def attempt() -> T:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                self._lender.observer.retried("transaction")
+            async with self.transaction(isolation=isolation, readonly=readonly) as tx:
+                return await fn(tx)
+
+        return await repeated.call(attempt)
+
+    def connection(self) -> Lent:
+        """A connection of asyncpg's own, for what this class has no method for: `async with db.connection() as con`.
+
+        COPY, cursors, LISTEN, session settings: it is reset before anyone else gets it. asyncpg's errors come out of
+        the block as those of `chassis.errors`. Do not keep it beyond the block.
+        """
+        return Lent(self._lender)
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Connect, and apply the schema; without a database it goes on looking for one in the background.
+
+        Raises StartError where the schema is wrong.
+        """
+        from chassis.database.driver import Target
+        from chassis.database.lender import Lender
+        from chassis.database.observer import Observer
+        from chassis.database.opener import Opener
+        from chassis.database.pool import Pool
+        from chassis.database.schema import Schema
+
+        password = self._password
+        target = Target(
+            host=self._host,
+            port=self._port,
+            database=self._database,
+            user=self._user,
+            password=(lambda: password) if isinstance(password, str) else password.reveal,
+            ssl_mode=self._ssl_mode,
+            query_timeout=self._query_timeout,
+            application_name=self._service_name,
+        )
+        attributes: dict[str, str | int] = {"db.namespace": self._database, "server.address": self._host}
+        if self._port != 5432 and not self._host.startswith("/"):
+            attributes["server.port"] = self._port
+        observer = Observer(self._metrics, self._tracing, attributes)
+        schema = None if self._schema is None else Schema(self._service_name, self._schema)
+        opener = Opener(
+            target,
+            observer,
+            connect_timeout=self._connect_timeout,
+            prepare=None if schema is None else schema.apply,
+        )
+        pool = Pool(
+            opener,
+            observer,
+            min_size=self._min_conns,
+            max_size=self._max_conns,
+            max_lifetime=self._max_conn_lifetime,
+            max_idle=self._max_conn_idle_time,
+        )
+        observer.watch(pool)
+        self._opener, self._pool = opener, pool
+        pool.start()
+        self._started = Lender(
+            pool,
+            observer,
+            self._statements,
+            acquire_timeout=self._acquire_timeout,
+            query_timeout=self._query_timeout,
+        )
+        try:
+            await self._first_contact(opener)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _first_contact(self, opener: Opener) -> None:
+        tried = asyncio.ensure_future(opener.tried.wait())
+        try:
+            await asyncio.wait({tried}, timeout=_FIRST_CONTACT)
+            if opener.preparing:  # it is there, and tables are made, which may take longer
+                await tried
+        finally:
+            tried.cancel()
+        if opener.broken is not None:
+            raise opener.broken
+        if not opener.reachable:
+            _log.info("started without a database; it is ready as soon as there is one")
+
+    async def stop(self) -> None:
+        """Close all connections; those still in use get a moment, and are cut then."""
+        pool, self._pool, self._started = self._pool, None, None
+        if pool is None:
+            return
+        cut = await pool.stop(_STOPPING)
+        if cut:
+            raise RuntimeError(f"{cut} connections to the database were still in use and had to be cut")
+
+    async def check(self) -> None:
+        """Raise if it cannot be used right now; an answer within the last second is taken for a sign of life."""
+        if self._started is None or self._opener is None or self._pool is None:
+            raise Temporary("the database component is not running")
+        opener, lender = self._opener, self._started
+        if not opener.reachable and not self._pool.size:
+            raise Temporary(opener.shown, detail=opener.reason)
+        if perf_counter() - lender.last_answer < _ANSWERED_LATELY:
+            return
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                await lender.once(lender.status, _CHECK, (), _CHECK_TIMEOUT)
+        except ResourceExhausted as error:
+            raise Temporary("all connections to the database are in use", detail=error.detail) from error
+        except TimeoutError as error:
+            raise Temporary("the database does not answer") from error
+
+    @property
+    def _lender(self) -> Lender:
+        if self._started is None:
+            raise Temporary(UNAVAILABLE, detail="the database component is not running")
+        return self._started
+
+    @classmethod
+    def from_config(
+        cls,
+        section: DatabaseConfig,
+        *,
+        schema: str | Path | None = None,
+        service_name: str = "",
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
+        required: bool = True,
+    ) -> Database:
+        """Make it from the section `database` of the configuration."""
+        return cls(
+            host=section.host,
+            port=section.port,
+            database=section.database,
+            user=section.user,
+            password=section.password,
+            ssl_mode=section.ssl_mode,
+            max_conns=section.max_conns,
+            min_conns=section.min_conns,
+            max_conn_lifetime=section.max_conn_lifetime,
+            max_conn_idle_time=section.max_conn_idle_time,
+            connect_timeout=section.connect_timeout,
+            query_timeout=section.query_timeout,
+            schema=schema,
+            service_name=service_name,
+            metrics=metrics,
+            tracing=tracing,
+            required=required,
+        )

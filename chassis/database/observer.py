@@ -1,0 +1,151 @@
+"""What operators see of the database: durations by the name of the statement, errors by SQLSTATE, and spans."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from chassis.database.sqlstate import sqlstate_of
+from chassis.database.statement import Statement
+from chassis.errors import ChassisError
+from chassis.metrics import (
+    DB_CONNECTIONS_CLOSED,
+    DB_CONNECTIONS_OPENED,
+    DB_ERRORS,
+    DB_POOL_ACQUIRE_DURATION,
+    DB_POOL_ACQUIRE_TIMEOUTS,
+    DB_POOL_ACTIVE_CONNECTIONS,
+    DB_POOL_IDLE_CONNECTIONS,
+    DB_POOL_MAX_CONNECTIONS,
+    DB_QUERY_DURATION,
+    DB_RETRIES,
+    DB_TRANSACTION_DURATION,
+    Metrics,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from chassis.database.pool import Pool
+    from chassis.metrics import HistogramSeries
+    from chassis.tracing import Tracing
+
+NO_SQLSTATE: Final = "none"
+"""The label of errors that the server did not answer with: connections lost, time run out."""
+
+
+class Observer:
+    """Records what happens to one database; what is off costs nothing."""
+
+    def __init__(self, metrics: Metrics | None, tracing: Tracing | None, attributes: dict[str, str | int]) -> None:
+        metrics = metrics or Metrics("database", enabled=False)
+        self._durations = metrics.get(DB_QUERY_DURATION)
+        self._errors = metrics.get(DB_ERRORS)
+        self._transactions = metrics.get(DB_TRANSACTION_DURATION)
+        self._gauges = [
+            metrics.get(gauge).labels()
+            for gauge in (DB_POOL_ACTIVE_CONNECTIONS, DB_POOL_IDLE_CONNECTIONS, DB_POOL_MAX_CONNECTIONS)
+        ]
+        self._closed = metrics.get(DB_CONNECTIONS_CLOSED)
+        self._retries = metrics.get(DB_RETRIES)
+        self.opened = metrics.get(DB_CONNECTIONS_OPENED).labels()
+        self.waited = metrics.get(DB_POOL_ACQUIRE_DURATION).labels()
+        self.timeouts = metrics.get(DB_POOL_ACQUIRE_TIMEOUTS).labels()
+        self._ok: dict[str, HistogramSeries] = {}
+        self._spans = _Spans(tracing, attributes) if tracing is not None and tracing.enabled else None
+        # None where nothing is traced, so that no statement pays for the question.
+        self.begin = None if self._spans is None else self._spans.begin
+
+    def watch(self, pool: Pool) -> None:
+        """Have the gauges show this pool."""
+        for gauge, size in zip(self._gauges, ("active", "idle", "max_size"), strict=True):
+            gauge.set_function(partial(_number, pool, size))
+
+    def succeeded(self, statement: Statement, seconds: float, span: Span | None) -> None:
+        """A statement was answered."""
+        label = statement.label
+        series = self._ok.get(label)
+        if series is None:
+            series = self._ok[label] = self._durations.labels(label, "OK")
+        if span is None:
+            series.observe(seconds)
+        else:
+            span.end()
+            series.observe(seconds, f"{span.get_span_context().trace_id:032x}")
+
+    def failed(self, statement: Statement, seconds: float, span: Span | None, error: BaseException) -> None:
+        """A statement was not answered, or with an error; `error` is one of ours, with its cause, or a cancellation."""
+        code = error.code.name if isinstance(error, ChassisError) else "CANCELLED"
+        if not isinstance(error, ChassisError | asyncio.CancelledError):
+            code = "INTERNAL"
+        self._durations.labels(statement.label, code).observe(seconds)
+        sqlstate = sqlstate_of(error)
+        if code != "CANCELLED":
+            self.error(sqlstate[:2] if sqlstate else NO_SQLSTATE)
+        if span is not None and self._spans is not None:
+            self._spans.failed(span, code, sqlstate)
+
+    def error(self, sqlstate_class: str) -> None:
+        """Something failed."""
+        self._errors.labels(sqlstate_class).inc()
+
+    def closed(self, reason: str) -> None:
+        """A connection is gone."""
+        self._closed.labels(reason).inc()
+
+    def retried(self, what: str) -> None:
+        """A read or a transaction is tried again."""
+        self._retries.labels(what).inc()
+
+    def transaction(self, outcome: str, seconds: float) -> None:
+        """A transaction ended: committed, rolled_back, or unknown."""
+        self._transactions.labels(outcome).observe(seconds)
+
+
+class _Spans:
+    """Spans by OpenTelemetry's semantic conventions 1.44 for database clients and PostgreSQL."""
+
+    def __init__(self, tracing: Tracing, attributes: dict[str, str | int]) -> None:
+        from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
+
+        self._tracer = tracing.tracer
+        self._attributes = {"db.system.name": "postgresql", **attributes}
+        self._none = INVALID_SPAN
+        self._kind = SpanKind.CLIENT
+        self._error = StatusCode.ERROR
+        self._current = get_current_span
+
+    def begin(self, statement: Statement, *, parameters: bool) -> Span | None:
+        """Begin a span, unless the trace that this is part of is not recorded."""
+        current = self._current()
+        if current is not self._none and not current.is_recording():
+            return None
+        attributes: dict[str, Any] = {
+            **self._attributes,
+            "db.operation.name": statement.verb,
+            "db.query.summary": statement.label,
+        }
+        # The text is only shown where the values are not in it.
+        if parameters or statement.constant:
+            attributes["db.query.text"] = statement.sql
+        span = self._tracer.start_span(
+            statement.label,
+            kind=self._kind,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return span if span.is_recording() else None
+
+    def failed(self, span: Span, code: str, sqlstate: str | None) -> None:
+        """End a span with an error."""
+        if sqlstate is not None:
+            span.set_attribute("db.response.status_code", sqlstate)
+        span.set_attribute("error.type", sqlstate or code)
+        span.set_status(self._error)
+        span.end()
+
+
+def _number(pool: Pool, size: str) -> float:
+    return float(getattr(pool, size))

@@ -1,0 +1,158 @@
+"""Opens connections, and finds the database again after it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from chassis.component import StartError
+from chassis.retry import Policy
+
+if TYPE_CHECKING:
+    from chassis.database.driver import Connection, Refusal, Target
+    from chassis.database.observer import Observer
+
+_log = logging.getLogger("chassis.database")
+
+_QUICK: Final = 1.0
+"""Seconds in which a database that can be reached accepts a connection; one that takes longer is searched for."""
+
+_SEARCH: Final = Policy(attempts=None, initial=0.05, maximum=0.5, jitter=0.5)
+_SEARCH_SLOWLY: Final = Policy(attempts=None, initial=0.5, maximum=5.0, jitter=0.5)
+"""For what only people can mend: logins that fail every half second would lock accounts and fill logs."""
+
+
+class Opener:
+    """Knows whether there is a database, and why not; `prepare` is done once, on the first connection there is."""
+
+    def __init__(
+        self,
+        target: Target,
+        observer: Observer,
+        *,
+        connect_timeout: float,
+        prepare: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        self.reachable = False
+        self.reason = "the database has not been reached yet"
+        self.shown = self.reason
+        self.broken: StartError | None = None
+        self.tried = asyncio.Event()
+        self._target = target
+        self._observer = observer
+        self._timeout = connect_timeout
+        self._quick = min(_QUICK, connect_timeout)
+        self._prepare = prepare
+        self._preparing = asyncio.Event()
+        self._lost_at: float | None = None
+        self._told = ""
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the database was reached and is being prepared."""
+        return self._preparing.is_set()
+
+    async def open(self) -> Connection:
+        """Open a connection to a database that was there a moment ago.
+
+        Raises what went wrong; `reachable` is False from then on, and `search` finds the way back.
+        """
+        try:
+            return await self._connect(self._quick)
+        except Exception as error:
+            self._failed(error, self._quick)
+            raise
+
+    async def search(self) -> Connection:
+        """Try until there is a connection, and everything is prepared."""
+        failures = 0
+        while True:
+            policy = _SEARCH
+            try:
+                connection = await self._connect_patiently()
+                await self._prepare_once(connection)
+            except StartError as error:
+                self.broken = error
+                self._unavailable(str(error), "the schema of the database could not be applied", logging.ERROR)
+                policy = _SEARCH_SLOWLY
+            except Exception as error:
+                if self._failed(error, self._timeout).needs_people:
+                    policy = _SEARCH_SLOWLY
+            else:
+                self._available()
+                return connection
+            failures += 1
+            await asyncio.sleep(policy.delay(failures))
+
+    async def _connect(self, timeout: float) -> Connection:
+        from chassis.database.driver import connect
+
+        connection = await connect(self._target, timeout)
+        if connection.is_closed():
+            raise ConnectionResetError
+        return connection
+
+    async def _connect_patiently(self) -> Connection:
+        # One attempt that gets all of its time, and beside it short ones: a packet that was lost is sent again later
+        # and later, and a database that is back would not be noticed until then.
+        patient = asyncio.ensure_future(self._connect(self._timeout))
+        try:
+            while not (await asyncio.wait({patient}, timeout=self._quick))[0]:
+                try:
+                    connection = await self._connect(self._quick)
+                except Exception as error:
+                    self._failed(error, self._quick)
+                else:
+                    patient.add_done_callback(_drop)
+                    return connection
+            return patient.result()
+        finally:
+            patient.cancel()
+
+    async def _prepare_once(self, connection: Connection) -> None:
+        if self._prepare is None:
+            return
+        self._preparing.set()
+        try:
+            await self._prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        finally:
+            self._preparing.clear()
+        self._prepare = None
+
+    def _failed(self, error: Exception, timeout: float) -> Refusal:
+        from chassis.database.driver import refusal
+
+        told = refusal(self._target, error, timeout)
+        self._observer.error(told.sqlstate_class)
+        self._unavailable(told.reason, told.shown, logging.ERROR if told.needs_people else logging.WARNING)
+        return told
+
+    def _unavailable(self, reason: str, shown: str, level: int) -> None:
+        if self._lost_at is None:
+            self._lost_at = monotonic()
+        self.reachable = False
+        self.reason, self.shown = reason, shown
+        self.tried.set()
+        if reason != self._told:  # said once, and not at each attempt
+            self._told = reason
+            _log.log(level, "the database is not available: %s", reason)
+
+    def _available(self) -> None:
+        self.reachable, self.broken = True, None
+        self.tried.set()
+        self._told = ""
+        if self._lost_at is not None:
+            seconds = monotonic() - self._lost_at
+            self._lost_at = None
+            _log.info("the database is available again", extra={"unavailable_seconds": round(seconds, 3)})
+
+
+def _drop(attempt: asyncio.Future[Connection]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()

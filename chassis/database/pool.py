@@ -1,0 +1,338 @@
+"""The connections of one database: lent to one borrower at a time, opened and mended in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context
+from time import monotonic
+from typing import Any, Final
+
+from chassis.database.observer import Observer
+from chassis.database.opener import Opener
+from chassis.database.session import Session
+from chassis.database.sqlstate import UNAVAILABLE
+from chassis.errors import ResourceExhausted, Temporary
+
+_RESTORING: Final = 1.0
+"""Seconds that a session gets to answer what was cancelled, to roll back and to be reset; then it is cut."""
+
+_CLOSING: Final = 1.0
+"""Seconds that a connection gets to end in good order; then it is cut."""
+
+_LOOK_EVERY: Final = 30.0
+"""Seconds after which, at the latest, it is looked for connections that are too old or not needed."""
+
+_LOOK_SOON: Final = 0.1
+"""Seconds after which connections that were lost are replaced, where nobody waits for one."""
+
+
+class Pool:
+    """Lends connections; between `min_size` and `max_size` of them, as long as there is a database.
+
+    A borrower never waits for what has to be done to a connection: opening, rolling back, resetting and closing are
+    done in the background, within bounds. While no connection can be opened and none is left, borrowers are refused
+    at once. `max_lifetime` and `max_idle` are seconds, 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        observer: Observer,
+        *,
+        min_size: int,
+        max_size: int,
+        max_lifetime: float,
+        max_idle: float,
+    ) -> None:
+        self.max_size = max_size
+        self._min_size = min_size
+        self._max_lifetime = max_lifetime
+        self._max_idle = max_idle
+        self._opener = opener
+        self._observer = observer
+        self._sessions: set[Session] = set()
+        self._idle: deque[Session] = deque()
+        self._waiters: deque[asyncio.Future[Session]] = deque()
+        self._opening = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._running = False
+        self._searching = False
+        self._empty = asyncio.Event()
+
+    @property
+    def active(self) -> int:
+        """Connections in use, or being mended after it."""
+        return len(self._sessions) - len(self._idle)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait to be used."""
+        return len(self._idle)
+
+    @property
+    def size(self) -> int:
+        """All connections, those that are being opened included."""
+        return len(self._sessions) + self._opening
+
+    @property
+    def waiting(self) -> int:
+        """Borrowers that wait for a connection."""
+        return len(self._waiters)
+
+    # Lending.
+
+    def take(self) -> Session | None:
+        """Lend a connection that is idle, the one used last; None where there is none."""
+        while self._idle:
+            session = self._idle.pop()
+            if not session.connection.is_closed():
+                return session
+            self._forget(session)
+        return None
+
+    async def acquire(self, timeout: float) -> Session:
+        """Lend a connection, after waiting for one for `timeout` seconds at most.
+
+        Raises `ResourceExhausted` where none became free, and `Temporary` where there is no database to connect to.
+        """
+        session = self.take()
+        if session is not None:
+            return session
+        if not self._running:
+            raise Temporary(UNAVAILABLE, detail="the database component is not running")
+        if not self._sessions and not self._opener.reachable:
+            raise self._unreachable()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Session] = loop.create_future()
+        self._waiters.append(waiter)
+        self._balance()
+        timer = loop.call_later(timeout, self._expire, waiter, timeout)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # Given to us and cancelled in the same turn of the loop: somebody else has use for it.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give_back(waiter.result())
+            raise
+        finally:
+            timer.cancel()
+            self._leave(waiter)
+
+    def give_back(self, session: Session) -> None:
+        """Take a connection back, in whatever state it is; never waits."""
+        connection = session.connection
+        if session.busy:  # in the middle of something, as when a borrower's task was destroyed
+            session.interrupted = True
+        if connection.is_closed() or session.ruined or not self._running:
+            self._discard(session, "lost" if connection.is_closed() else "session" if self._running else "stopped")
+        elif session.interrupted or session.changed or connection.is_in_transaction():
+            self._spawn(self._restore(session))
+        elif monotonic() >= session.ends:
+            self._retire(session, "lifetime")
+        else:
+            self._put(session)
+
+    def _put(self, session: Session) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(session)
+                return
+        session.idle_since = monotonic()
+        self._idle.append(session)
+
+    def _leave(self, waiter: asyncio.Future[Session]) -> None:
+        with contextlib.suppress(ValueError):
+            self._waiters.remove(waiter)
+
+    def _expire(self, waiter: asyncio.Future[Session], waited: float) -> None:
+        if waiter.done():
+            return
+        self._observer.timeouts.inc()
+        if not self._opener.reachable:
+            waiter.set_exception(self._unreachable())
+            return
+        waiter.set_exception(
+            ResourceExhausted(
+                "the database is busy; try again",
+                detail=f"all {self.max_size} connections were in use for {waited:.3g} s (database.max_conns)",
+            )
+        )
+
+    def _unreachable(self) -> Temporary:
+        return Temporary(UNAVAILABLE, detail=self._opener.reason)
+
+    # Mending and closing, in the background.
+
+    async def _restore(self, session: Session) -> None:
+        from chassis.database.driver import restore
+
+        try:
+            await restore(
+                session.connection, _RESTORING, reset=session.changed,
+                interrupted=session.interrupted,
+            )  # fmt: skip
+        except (Exception, asyncio.CancelledError):
+            # It did not answer: cut, and not closed politely, as that would wait for the same answer.
+            self._discard(session, "unanswered")
+            return
+        session.interrupted = session.changed = session.busy = False
+        self.give_back(session)
+
+    def _discard(self, session: Session, reason: str) -> None:
+        session.closing = session.closing or reason
+        session.connection.terminate()
+        self._forget(session)
+
+    def _retire(self, session: Session, reason: str) -> None:
+        session.closing = reason
+        self._spawn(self._close(session))
+
+    async def _close(self, session: Session) -> None:
+        from chassis.database.driver import close
+
+        try:
+            await close(session.connection, _CLOSING)
+        finally:
+            self._discard(session, session.closing)
+
+    def _forget(self, session: Session) -> None:
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        if session in self._idle:
+            self._idle.remove(session)
+        self._observer.closed(session.closing or "lost")
+        if not self._sessions:
+            self._empty.set()
+        self._balance()
+        # Not at once: a server that ends every connection right away would be asked for the next without a pause.
+        if self._running and self.size < self._min_size:
+            self._look_in(_LOOK_SOON)
+
+    # Opening.
+
+    def _balance(self) -> None:
+        """Open what is missing; refuse those who wait where nothing is left to wait for."""
+        if not self._running:
+            return
+        if not self._opener.reachable:
+            if not self._sessions:
+                for waiter in self._waiters:
+                    if not waiter.done():
+                        waiter.set_exception(self._unreachable())
+            if not self._searching:
+                self._searching = True
+                self._spawn(self._search())
+            return
+        self._open_more(len(self._waiters) - self._opening)
+
+    def _fill(self) -> None:
+        """Open what is missing to `min_size`."""
+        self._balance()
+        if self._running and self._opener.reachable:
+            self._open_more(self._min_size - self.size)
+
+    def _open_more(self, wanted: int) -> None:
+        for _ in range(min(wanted, self.max_size - self.size)):
+            self._opening += 1
+            self._spawn(self._open())
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._opener.open()
+        except Exception:
+            connection = None  # the opener says why, and is not reachable any more
+        finally:
+            self._opening -= 1
+        if connection is not None:
+            self._add(connection)
+        self._balance()
+
+    async def _search(self) -> None:
+        try:
+            connection = await self._opener.search()
+        finally:
+            self._searching = False
+        self._add(connection)
+        self._fill()
+
+    def _add(self, connection: Any) -> None:
+        if not self._running:
+            connection.terminate()
+            return
+        # Not all at once, though they were opened together.
+        lifetime = self._max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311  (nobody gains by guessing it)
+        session = Session(connection, monotonic() + lifetime if lifetime else float("inf"))
+        self._sessions.add(session)
+        self._observer.opened.inc()
+        connection.add_termination_listener(lambda _: self._forget(session))
+        self._put(session)
+
+    def _look(self) -> None:
+        """Close what is too old or was not needed for long; keep `min_size`."""
+        now = monotonic()
+        # Those at the left have been idle for longest.
+        for session in list(self._idle):
+            if now >= session.ends:
+                reason = "lifetime"
+            elif self._max_idle and now - session.idle_since >= self._max_idle and len(self._sessions) > self._min_size:
+                reason = "idle"
+            else:
+                continue
+            self._idle.remove(session)
+            if reason == "idle":
+                self._discard(session, reason)
+            else:
+                self._retire(session, reason)
+        self._fill()
+        limits = [limit / 4 for limit in (self._max_idle, self._max_lifetime) if limit]
+        self._look_in(max(min([_LOOK_EVERY, *limits]), 0.01))
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    # Its life.
+
+    def start(self) -> None:
+        """Begin to open connections."""
+        self._running = True
+        self._balance()
+        self._look()
+
+    async def stop(self, grace: float) -> int:
+        """Close all connections; those in use get `grace` seconds to come back. Returns how many had to be cut."""
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(Temporary(UNAVAILABLE, detail="the database component is stopping"))
+        for session in list(self._idle):
+            self._idle.remove(session)
+            self._retire(session, "stopped")
+        if self._sessions:
+            self._empty.clear()
+            await asyncio.wait({asyncio.ensure_future(self._empty.wait())}, timeout=grace)
+            self._empty.set()
+        in_use = [session for session in self._sessions if not session.closing]
+        for session in list(self._sessions):
+            self._discard(session, "stopped")
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(in_use)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        # In a context of its own: it is no part of the call that happened to cause it, and has not its deadline.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

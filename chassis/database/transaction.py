@@ -1,0 +1,295 @@
+"""Transactions: blocks that commit or roll back by themselves, savepoints within them, and explicit ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from chassis.database.sqlstate import UNAVAILABLE
+from chassis.database.statement import Effect, Statement
+from chassis.errors import ChassisError, Permanent, Temporary
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from chassis.database.lender import Lender
+    from chassis.database.session import Session
+
+_log = logging.getLogger("chassis.database")
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+_ISOLATIONS: Final = ("read committed", "repeatable read", "serializable")
+# Sent where they belong: nothing is left of them in the session.
+_COMMIT: Final = Statement("COMMIT", effect=Effect.NONE)
+_ROLLBACK: Final = Statement("ROLLBACK", effect=Effect.NONE)
+_SAVEPOINT: Final = Statement("SAVEPOINT chassis", effect=Effect.NONE)
+_RELEASE: Final = Statement("RELEASE SAVEPOINT chassis", effect=Effect.NONE)
+# Names of savepoints may repeat, the innermost counts: statements of their own would be new texts each time.
+_BACK: Final = Statement("ROLLBACK TO SAVEPOINT chassis", label="ROLLBACK", effect=Effect.NONE)
+_BEGIN: Final = {
+    (isolation, readonly): Statement(
+        "BEGIN" + (f" ISOLATION LEVEL {isolation.upper()}" if isolation else "") + (" READ ONLY" if readonly else ""),
+        label="BEGIN",
+        effect=Effect.NONE,
+    )
+    for isolation in (None, *_ISOLATIONS)
+    for readonly in (False, True)
+}
+
+_ROLLING_BACK: Final = 1.0
+"""Seconds that a rollback may keep whoever waits for it; then it is done, or the connection cut, without them."""
+
+
+def begin_statement(isolation: str | None, readonly: bool) -> Statement:
+    """The statement that begins a transaction; raises ValueError for an isolation level that there is none of."""
+    found = _BEGIN.get((isolation, readonly))
+    if found is None:
+        raise ValueError(f"isolation is one of {', '.join(map(repr, _ISOLATIONS))}, not {isolation!r}")
+    return found
+
+
+class Work:
+    """One transaction of the server's, under whatever objects stand for it and its savepoints."""
+
+    __slots__ = ("_levels", "began", "failed", "lender", "open", "over", "readonly", "session")
+
+    def __init__(self, lender: Lender, session: Session, *, readonly: bool) -> None:
+        self.lender = lender
+        self.session = session
+        self.readonly = readonly
+        self.began = perf_counter()
+        self._levels = 0
+        self.open: set[int] = set()  # the blocks that have not ended
+        self.failed: BaseException | None = None  # the statement after which the server takes no other
+        self.over = False
+
+    def enter(self) -> Transaction:
+        """Give what stands for a block that begins."""
+        self._levels += 1
+        self.open.add(self._levels)
+        return Transaction(self, self._levels)
+
+    async def run(self, method: Any, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
+        """Run a statement in the transaction."""
+        if self.over:
+            raise RuntimeError("the transaction is over")
+        if not self.session.is_usable():
+            error = Temporary(UNAVAILABLE, detail="the connection of the transaction was given up before")
+            raise error from self.failed
+        try:
+            return await self.lender.run(self.session, method, statement, args, timeout, readonly=self.readonly)
+        except BaseException as error:
+            # A mistake of the caller's never reached the server.
+            if not isinstance(error, RuntimeError | TypeError | ValueError) and self.failed is None:
+                self.failed = error
+            raise
+
+    async def commit(self) -> None:
+        """End it so that it counts; raises where it does not, and `CommitUnknown` where nobody knows."""
+        if self.failed is not None:
+            failed = self.failed
+            await self.roll_back()
+            raise _spoiled(failed)
+        if not self.session.is_usable():
+            self._end("rolled_back")
+            raise Temporary(UNAVAILABLE, detail="the connection was lost before COMMIT was sent")
+        outcome = "unknown"
+        try:
+            status = await self.lender.command(self.session, _COMMIT)
+            outcome = "committed" if status == "COMMIT" else "rolled_back"
+        except ChassisError as error:
+            if self.session.is_usable():
+                outcome = "rolled_back"  # the server said no: a constraint that is checked at the end, or a conflict
+                raise
+            if self.readonly:
+                raise
+            _log.warning("a COMMIT was not answered: whether the transaction was stored is not known")
+            raise self.lender.commit_unknown(error) from error.__cause__
+        except asyncio.CancelledError as error:
+            if not self.readonly:
+                _log.warning("a call was cancelled during COMMIT: whether its transaction was stored is not known")
+                error.add_note("cancelled during COMMIT: whether the transaction was stored is not known")
+            raise
+        finally:
+            self._end(outcome)
+        if outcome != "committed":
+            raise Permanent("the database did not store the change", detail=f"the answer to COMMIT was {status}")
+
+    async def roll_back(self) -> None:
+        """End it so that it never was; waits a moment at most, and raises nothing but a cancellation."""
+        try:
+            if self.session.is_usable():
+                await self.lender.command(self.session, _ROLLBACK, limit=_ROLLING_BACK)
+        except ChassisError:
+            pass  # the pool does it, or cuts the connection
+        finally:
+            self._end("rolled_back")
+
+    def abandon(self) -> None:
+        """End it without waiting: the pool rolls it back."""
+        self._end("rolled_back")
+
+    def _end(self, outcome: str) -> None:
+        if not self.over:
+            self.over = True
+            self.lender.observer.transaction(outcome, perf_counter() - self.began)
+            self.lender.give_back(self.session)
+
+
+class Transaction:
+    """What can be done inside of a transaction; it is ended by the block that gave it.
+
+    Statements run one at a time. After one that failed the database takes no other, unless that one was in a
+    `transaction()` of its own.
+    """
+
+    __slots__ = ("_level", "_work")
+
+    def __init__(self, work: Work, level: int) -> None:
+        self._work = work
+        self._level = level
+
+    async def query(
+        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
+    ) -> list[Record]:
+        """All rows that a statement gives; see `Database.query`."""
+        lender = self._check().lender
+        rows: list[Record] = await self._work.run(lender.rows, lender.statements.get(sql, name), args, timeout)
+        return rows
+
+    async def query_row(
+        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
+    ) -> Record | None:
+        """The first row that a statement gives, None where there is none; see `Database.query_row`."""
+        lender = self._check().lender
+        row: Record | None = await self._work.run(lender.row, lender.statements.get(sql, name), args, timeout)
+        return row
+
+    async def execute(self, sql: str, *args: object, name: str | None = None, timeout: float | None = None) -> int:
+        """How many rows a statement changed; see `Database.execute`."""
+        lender = self._check().lender
+        status = await self._work.run(lender.status, lender.statements.get(sql, name), args, timeout)
+        return lender.rows_affected(status)
+
+    def transaction(self) -> Savepoint:
+        """A part of the transaction that can fail alone: `async with tx.transaction() as part`."""
+        return Savepoint(self._check())
+
+    @property
+    def level(self) -> int:
+        """Which of the blocks within the transaction it stands for."""
+        return self._level
+
+    def _check(self) -> Work:
+        if self._work.over or self._level not in self._work.open:
+            raise RuntimeError("the transaction is over: it was used outside of its block")
+        return self._work
+
+
+class OpenTransaction(Transaction):
+    """A transaction that its owner ends: `commit()` or `rollback()`, whatever happens in between."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, work: Work) -> OpenTransaction:
+        """Stand for all of a transaction."""
+        return cls(work, work.enter().level)
+
+    async def commit(self) -> None:
+        """Have it stored.
+
+        Raises what a deferred constraint or a conflict means, `CommitUnknown` where the answer did not come, and again
+        the error of a statement that failed before; the transaction is over in any case.
+        """
+        await self._check().commit()
+
+    async def rollback(self) -> None:
+        """Undo it; nothing happens where it is over already."""
+        if not self._work.over:
+            await self._work.roll_back()
+
+    def __del__(self) -> None:
+        work = self._work
+        if not work.over:
+            _log.error("a transaction was neither committed nor rolled back by who began it; it is rolled back")
+            work.lender.later(work.abandon)
+
+
+class TransactionBlock:
+    """Begins a transaction and ends it: commits at the end of the block, rolls back when the block raises."""
+
+    __slots__ = ("_begin", "_isolation", "_lender", "_readonly", "_work")
+
+    def __init__(self, lender: Lender, isolation: str | None, readonly: bool) -> None:
+        self._lender = lender
+        self._begin = begin_statement(isolation, readonly)
+        self._readonly = readonly
+        self._work: Work | None = None
+
+    async def __aenter__(self) -> Transaction:
+        if self._work is not None:
+            raise RuntimeError("a transaction() is for one `async with`")
+        self._work = await self._lender.begin(self._begin, readonly=self._readonly)
+        return self._work.enter()
+
+    async def __aexit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        work = self._work
+        assert work is not None
+        if error is None:
+            await work.commit()
+        elif isinstance(error, Exception):
+            await work.roll_back()
+        else:  # cancelled: nobody waits any more
+            work.abandon()
+
+
+class Savepoint:
+    """A block within a transaction: what it did is undone when it raises, and the rest of the transaction goes on."""
+
+    __slots__ = ("_block", "_work")
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._block: Transaction | None = None
+
+    async def __aenter__(self) -> Transaction:
+        if self._block is not None:
+            raise RuntimeError("a transaction() is for one `async with`")
+        await self._work.run(self._work.lender.status, _SAVEPOINT, (), None)
+        self._block = self._work.enter()
+        return self._block
+
+    async def __aexit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        work = self._work
+        assert self._block is not None
+        work.open.discard(self._block.level)
+        failed = work.failed
+        if error is None and failed is None:
+            await work.run(work.lender.status, _RELEASE, (), None)
+            return
+        if (error is None or isinstance(error, Exception)) and work.session.is_usable() and not work.over:
+            try:
+                await work.lender.command(work.session, _BACK, limit=_ROLLING_BACK)
+                await work.lender.command(work.session, _RELEASE, limit=_ROLLING_BACK)
+                work.failed = None
+            except ChassisError as broken:
+                work.failed = work.failed or broken
+        if error is None and failed is not None:
+            raise _spoiled(failed)
+
+
+def _spoiled(failed: BaseException) -> BaseException:
+    """What became of a transaction whose code went on after a statement of it had failed."""
+    failed.add_note(
+        "nothing of the transaction was stored: what may fail without spoiling it needs a transaction() of its own"
+    )
+    return failed
