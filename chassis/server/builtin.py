@@ -53,11 +53,13 @@ class HealthService:
 
     async def start(self) -> None:
         """Begin to follow the service's health."""
-        if self._health is None:
-            await self._tell(True)
-            return
-        await self._tell(self._health.ready)
-        self._unsubscribe = self._health.subscribe(self._tell)
+        await self.tell()
+        if self._health is not None:
+            self._unsubscribe = self._health.subscribe(self._tell)
+
+    async def tell(self) -> None:
+        """Say what is the case now."""
+        await self._tell(self._health is None or self._health.ready)
 
     async def stop(self) -> None:
         """Tell watchers to go elsewhere, for good."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("chassis.service")
 
 _SHARE_FOR_CALLS = 0.8
+_FIRST_CHECK = 1.0
 
 
 class Hooks(Component):
@@ -180,6 +182,11 @@ class Assembly:
         await start(HealthWatch(self.health), self._http, self._grpc)
         _warn_of_open_ports(self._config.server)
         self.health.mark_ready()
+        # So that whoever reads "service started" and calls is served. Where a part does not answer the service has
+        # started all the same, and says what it waits for.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.health.check(), _FIRST_CHECK)
+        await self._grpc.tell_health()
         _log.info("service started", extra={"grpc_address": self.grpc_address, "http_address": self.http_address})
 
     async def stop(self, deadline: float | None = None) -> list[StopFailure]:

@@ -1,13 +1,18 @@
 """The registry of assets, their deployments, chains, venues and listings: `cqc.services.v1.AssetRegistry`.
 
-Start it with `chassis run examples.asset_registry.service:AssetRegistry --config examples/asset_registry/config.yaml`.
+Start it with
+`chassis run examples.asset_registry.service:AssetRegistry --dev --config examples/asset_registry/config.yaml`: `--dev`
+starts PostgreSQL, Redis and NATS beside it; elsewhere the environment says where they are, as told in that file.
 
 | module | |
 |---|---|
 | `service` | the service: its name, its options, what it registers |
 | `servicer`, and `assets`, `deployments`, `chains`, `venues` | the RPCs |
 | `validation`, `page_token` | what may be in a request |
-| `store`, `memory_store` | where records are kept |
+| `store` | where records are kept: the interface, and what all stores say |
+| `postgres_store`, `tables`, `violations`, `schema.sql` | in PostgreSQL |
+| `cached_store` | in front of it, what is asked for by id in Redis |
+| `memory_store` | in the memory of the process, for tests |
 | `reference` | a few dozen well-known records to begin with |
 
 >>> from examples.asset_registry.page_token import decode, encode

@@ -14,6 +14,7 @@ from examples.asset_registry.store import (
     AssetFilter,
     Position,
     already_exists,
+    changed,
     in_use,
     venue_asset_key,
 )
@@ -54,8 +55,7 @@ class MemoryStore:
         return _found(self._assets, "asset", asset_id)
 
     async def update_asset(self, asset_id: str, changes: Asset) -> Asset:
-        asset = _found(self._assets, "asset", asset_id)
-        asset.MergeFrom(changes)
+        asset = changed(_found(self._assets, "asset", asset_id), changes)
         self._assets.replace(asset)
         return asset
 

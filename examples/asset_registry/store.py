@@ -125,6 +125,21 @@ class AssetStore(Protocol):
         """Give what a venue lists, or where an asset is listed."""
 
 
+def changed(asset: Asset, changes: Asset) -> Asset:
+    """The asset with the fields that are present in `changes`, each as a whole.
+
+    >>> changed(Asset(symbol="MATIC", name="Polygon"), Asset(symbol="POL")).name
+    'Polygon'
+    """
+    result = Asset()
+    result.CopyFrom(asset)
+    for field, _ in changes.ListFields():
+        # Merged into what is there, the parts of a time and of metadata would be a mixture of both.
+        result.ClearField(field.name)  # type: ignore[arg-type]
+    result.MergeFrom(changes)
+    return result
+
+
 def already_exists(record: Record) -> AlreadyExists:
     """The error for a record that is there already.
 

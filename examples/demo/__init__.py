@@ -1,1 +1,6 @@
-"""`make demo`: both example services, a client's session with them, and what an operator sees of it."""
+"""`make demo`: both example services, a client's session with them, and what an operator sees of it.
+
+>>> from examples.demo.session import EXPECTED
+>>> EXPECTED["no credentials"]
+'UNAUTHENTICATED'
+"""

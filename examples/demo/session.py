@@ -11,6 +11,7 @@ from chassis.client import channel
 from chassis.tracing import Tracing
 from examples.asset_registry import reference
 from examples.demo.collector import Collector
+from examples.demo.outage import Outage
 from examples.demo.screen import Screen, short
 from examples.demo.stage import PATIENCE, Stage
 
@@ -34,6 +35,12 @@ EXPECTED: Final = {
     "logged": "cqar, listing-watch",
     "moved": "yes",
     "health": "healthy",
+    "Redis away": "as expected",
+    "Redis back": "well",
+    "NATS away": "as expected",
+    "NATS back": "well",
+    "PostgreSQL away": "as expected",
+    "PostgreSQL back": "well",
 }
 """How each step ends when all is well."""
 
@@ -48,8 +55,8 @@ class Session:
         endpoint = f"http://127.0.0.1:{collector.port}"
         self._tracing = Tracing("demo-client", endpoint=endpoint, sample_rate=1, batch_timeout=0.2)
 
-    async def play(self) -> None:
-        """Go through all of it."""
+    async def play(self, *, outages: bool = True) -> None:
+        """Go through all of it, servers that go away included or not."""
         await self._tracing.start()
         try:
             async with (
@@ -64,6 +71,8 @@ class Session:
                 await self._read(stub)
                 await self._follow_one(stub, http)
                 await self._operate(http, before)
+                if outages:
+                    await self._take_away(stub, http)
         finally:
             await self._tracing.stop()
 
@@ -178,6 +187,16 @@ class Session:
             async with http.get(f"http://{address}/health/ready") as response:
                 body = await response.json()
             screen.check("health", f"GET /health/ready of {name}", body["status"], ", ".join(body["checks"]))
+
+    async def _take_away(self, stub: Any, http: ClientSession) -> None:
+        self._screen.title("A server goes away under running calls, and comes back")
+        found = await stub.SearchAssets(pb.SearchAssetsRequest(query="bitcoin"))
+        outage = Outage(self._screen, self._stage, stub, http, found.assets[0].asset_id)
+        servers = self._stage.servers
+        # Without the cache all goes on; what needs the broker or the database is refused, and never lost in silence.
+        await outage.of("Redis", servers.redis, {"OK"})
+        await outage.of("NATS", servers.nats, {"OK", "UNAVAILABLE"})
+        await outage.of("PostgreSQL", servers.postgres, {"OK", "UNAVAILABLE"})
 
     async def _metrics(self, http: ClientSession) -> dict[str, float]:
         values: dict[str, float] = {}

@@ -7,9 +7,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from chassis import ServiceChassis
+from chassis.dev import DevServers, overrides_for
+from chassis.dev.overrides import database_of
+from examples.asset_registry.service import AssetRegistry
+from examples.listing_watch.service import ListingWatch
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 20.0
@@ -18,86 +24,109 @@ Line = dict[str, Any]
 
 
 class Stage:
-    """The services on their ports, and every line that they logged."""
+    """Both services in processes of their own, started by `chassis run` on real servers, and every line they logged."""
 
-    def __init__(self, collector_port: int) -> None:
+    def __init__(self, servers: DevServers, collector_port: int) -> None:
+        self.servers = servers
         self.registry = f"127.0.0.1:{_free_port()}"
         self.registry_http = f"127.0.0.1:{_free_port()}"
         self.watch = f"127.0.0.1:{_free_port()}"
         self.watch_http = f"127.0.0.1:{_free_port()}"
         self.lines: list[Line] = []
         self._collector = f"http://127.0.0.1:{collector_port}"
-        self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._reading: list[asyncio.Task[None]] = []
         self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Stage:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "examples.demo.services",
-            cwd=ROOT,
-            env={**os.environ, **self._environment()},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self._reading = asyncio.create_task(self._read())
-        for service in ("cqar", "listing-watch"):
-            await self.line(functools.partial(_is, service, "service started"))
+        try:
+            await self._start(AssetRegistry, "asset_registry", self.registry, self.registry_http)
+            await self._start(ListingWatch, "listing_watch", self.watch, self.watch_http)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        process = self._process
-        assert process is not None
-        assert self._reading is not None
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        await self._reading
+        for process in self._processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                await asyncio.wait_for(process.wait(), PATIENCE)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await asyncio.gather(*self._reading)
 
-    def _environment(self) -> dict[str, str]:
-        environment = {
-            "CQAR_SERVER_GRPC_PORT": self.registry.rpartition(":")[2],
-            "CQAR_SERVER_HTTP_PORT": self.registry_http.rpartition(":")[2],
-            "LISTING_WATCH_SERVER_GRPC_PORT": self.watch.rpartition(":")[2],
-            "LISTING_WATCH_SERVER_HTTP_PORT": self.watch_http.rpartition(":")[2],
-            "LISTING_WATCH_SETTINGS_REGISTRY_TARGET": self.registry,
+    async def _start(self, cls: type[ServiceChassis], package: str, grpc_address: str, http_address: str) -> None:
+        file = Path("examples") / package / "config.yaml"
+        environment = self._environment(cls, ROOT / file)
+        environment[f"{cls.env_prefix}_SERVER_GRPC_PORT"] = grpc_address.rpartition(":")[2]
+        environment[f"{cls.env_prefix}_SERVER_HTTP_PORT"] = http_address.rpartition(":")[2]
+        environment["LISTING_WATCH_SETTINGS_REGISTRY_TARGET"] = self.registry
+        target = f"examples.{package}.service:{cls.__name__}"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "chassis.cli", "run", target, "--config", str(file)),
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            # Ctrl-C is the demo's: it then tells the services to stop, in order.
+            start_new_session=True,
+        )
+        self._processes.append(process)
+        self._reading.append(asyncio.create_task(self._read(process)))
+        await self.line(functools.partial(_is, cls.name, "service started"))
+
+    def _environment(self, cls: type[ServiceChassis], file: Path) -> dict[str, str]:
+        """Where the servers are, as the environment says it wherever a service runs."""
+        config = cls.configure(file=file, dev=True)
+        addresses = overrides_for(self.servers, cls.uses, config)
+        if "database.host" in addresses:
+            self.servers.postgres.create_database(database_of(config))
+        values: Mapping[str, object] = {key: given.value for key, given in addresses.items()}
+        values = {
+            **values,
+            "server.drain_delay": "0s",
+            "tracing.enabled": "true",
+            "tracing.endpoint": self._collector,
+            "tracing.sample_rate": "1",
+            "tracing.batch_timeout": "200ms",
         }
-        for prefix in ("CQAR", "LISTING_WATCH"):
-            environment |= {
-                f"{prefix}_SERVER_DRAIN_DELAY": "0s",
-                f"{prefix}_TRACING_ENABLED": "true",
-                f"{prefix}_TRACING_ENDPOINT": self._collector,
-                f"{prefix}_TRACING_BATCH_TIMEOUT": "200ms",
-            }
-        return environment
+        return {
+            f"{cls.env_prefix}_{key.upper().replace('.', '_')}": ",".join(value)
+            if isinstance(value, list)
+            else _text(value)
+            for key, value in values.items()
+        }
 
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for text in self._process.stdout:
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for text in process.stdout:
             async with self._news:
                 self.lines.append(json.loads(text))
                 self._news.notify_all()
+        await process.wait()
         async with self._news:
             self._news.notify_all()
 
     async def line(self, wanted: Callable[[Line], bool]) -> Line:
-        """Wait for a log line; raises TimeoutError, or RuntimeError where the services are gone."""
+        """Wait for a log line; raises TimeoutError, or RuntimeError where a service is gone."""
 
         def found() -> Line | None:
             return next((line for line in self.lines if wanted(line)), None)
 
         async with asyncio.timeout(PATIENCE), self._news:
             while (line := found()) is None:
-                assert self._process is not None
-                if self._process.returncode is not None:
-                    raise RuntimeError(f"the services ended with {self._process.returncode}")
+                if any(process.returncode is not None for process in self._processes):
+                    raise RuntimeError(f"a service ended by itself; its last words: {self.lines[-1:]}")
                 await self._news.wait()
         return line
+
+
+def _text(value: object) -> str:
+    reveal = getattr(value, "reveal", None)
+    return str(reveal() if reveal is not None else value)
 
 
 def _is(service: str, message: str, line: Line) -> bool:

@@ -1,6 +1,9 @@
 """A second service: hears of new assets and listings, asks the registry for details, and shows what it saw over HTTP.
 
-Start it with `chassis run examples.listing_watch.service:ListingWatch --config examples/listing_watch/config.yaml`.
+Start it with `chassis run examples.listing_watch.service:ListingWatch --config examples/listing_watch/config.yaml`,
+after the registry, whose events it gets from the same NATS. Where that was started by the registry's `--dev`:
+
+    LISTING_WATCH_EVENTBUS_SERVERS="nats://dev:$(cat .chassis/nats/password)@127.0.0.1:$(cat .chassis/nats/port)"
 
 | module | |
 |---|---|

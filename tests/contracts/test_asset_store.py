@@ -1,9 +1,12 @@
-"""What every store of the asset registry does: a new one is one more parameter of `store`."""
+"""What every store of the asset registry does: a new one is one more entry of `STORES`."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
 from cqc.assets.v1.asset_pb2 import Asset, AssetType
@@ -13,19 +16,64 @@ from cqc.venues.v1.venue_asset_pb2 import VenueAsset
 from cqc.venues.v1.venue_pb2 import Venue, VenueType
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.cache import from_config
+from chassis.component import Component
+from chassis.config import load
+from chassis.database import Database
 from chassis.errors import AlreadyExists, FailedPrecondition, NotFound
+from examples.asset_registry.cached_store import CachedStore
 from examples.asset_registry.memory_store import MemoryStore
+from examples.asset_registry.postgres_store import SCHEMA, PostgresStore
 from examples.asset_registry.store import AssetFilter, AssetStore, Position
+from tests.examples.registry_database import kept_registry_database, registry_database
+
+__all__ = ["kept_registry_database", "registry_database"]
 
 NATIVE, ERC20 = AssetType.ASSET_TYPE_NATIVE, AssetType.ASSET_TYPE_ERC20
 CEX, DEX = VenueType.VENUE_TYPE_CEX, VenueType.VENUE_TYPE_DEX
 ANY = AssetFilter()
 
 
-@pytest.fixture(params=[MemoryStore])
-async def store(request: pytest.FixtureRequest) -> AssetStore:
-    made: AssetStore = request.param()
-    return made
+@asynccontextmanager
+async def in_memory(request: pytest.FixtureRequest) -> AsyncIterator[AssetStore]:
+    yield MemoryStore()
+
+
+@asynccontextmanager
+async def in_postgres(request: pytest.FixtureRequest) -> AsyncIterator[AssetStore]:
+    overrides = request.getfixturevalue("registry_database").overrides
+    config = load(environ={}, defaults={"service.name": "cqar"}, overrides=overrides, uses=["database"])
+    async with started(Database.from_config(config.database, schema=SCHEMA, service_name="cqar")) as database:
+        yield PostgresStore(database)
+
+
+@asynccontextmanager
+async def through_redis(request: pytest.FixtureRequest) -> AsyncIterator[AssetStore]:
+    overrides = request.getfixturevalue("redis_keyspace").overrides
+    config = load(environ={}, defaults={"service.name": "cqar"}, overrides=overrides, uses=["cache"])
+    async with started(from_config(config.cache)) as cache, in_postgres(request) as store:
+        yield CachedStore(store, cache)
+
+
+C = TypeVar("C", bound=Component)
+
+
+@asynccontextmanager
+async def started(component: C) -> AsyncIterator[C]:
+    await component.start()
+    try:
+        yield component
+    finally:
+        await component.stop()
+
+
+STORES = {"memory": in_memory, "postgres": in_postgres, "postgres through redis": through_redis}
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[AssetStore]:
+    async with STORES[request.param](request) as made:
+        yield made
 
 
 def an_id() -> str:
@@ -262,6 +310,15 @@ async def test_an_asset_with_the_same_symbol_and_name_exists_already(store: Asse
     assert await store.count_assets(ANY) == 1
 
 
+async def test_letters_beyond_ascii_have_an_upper_and_a_lower_case_too(store: AssetStore) -> None:
+    await add(store, an_asset("ÄΩ", "Žluťoučký"), a_chain("1", "Ελλάς"))
+    with pytest.raises(AlreadyExists):
+        await store.add_asset(an_asset("äω", "ŽLUŤOUČKÝ"))
+    with pytest.raises(AlreadyExists):
+        await store.add_chain(a_chain("2", "ελλάς"))
+    assert symbols(await store.search_assets("ťOUč", limit=10)) == ["ÄΩ"]
+
+
 async def test_assets_may_share_a_symbol_or_a_name(store: AssetStore) -> None:
     await add(store, an_asset("UNI", "Uniswap"), an_asset("UNI", "Unicorn"), an_asset("UNX", "Uniswap"))
     assert await store.count_assets(ANY) == 3
@@ -342,6 +399,17 @@ async def test_an_update_sets_what_is_present_and_leaves_the_rest(store: AssetSt
     assert updated == asset == await store.asset(asset.asset_id)
     assert updated.HasField("description")
     assert updated.category == "layer-1"
+
+
+async def test_a_time_and_metadata_are_set_as_a_whole(store: AssetStore) -> None:
+    asset = an_asset(created=7)
+    asset.metadata.update({"rank": 1, "tags": ["pow"]})
+    await store.add_asset(asset)
+    changes = Asset(updated_at=at(0))  # a full second: no part of it is in the message
+    changes.metadata.update({"rank": 2, "nested": {"none": None, "text": "ß", "list": [1.5, True, {}]}})
+    updated = await store.update_asset(asset.asset_id, changes)
+    assert (updated.updated_at, updated.metadata) == (changes.updated_at, changes.metadata)
+    assert await store.asset(asset.asset_id) == updated
 
 
 async def test_an_update_to_what_another_asset_is_called_changes_nothing(store: AssetStore) -> None:
@@ -499,6 +567,30 @@ async def test_the_first_native_deployment_names_the_native_asset_of_its_chain(s
     await store.add_deployment(a_deployment(ether, chain, None), native=True)
     chain.native_asset_id = ether.asset_id
     assert await store.chain("1") == chain
+
+
+async def test_a_native_deployment_that_is_refused_leaves_its_chain_as_it_was(store: AssetStore) -> None:
+    ether, chain, other = an_asset("ETH"), a_chain("1"), a_chain("2")
+    await add(store, ether, chain, other)
+    await store.add_deployment(a_deployment(ether, other, None), native=False)
+    with pytest.raises(AlreadyExists):
+        await store.add_deployment(a_deployment(ether, other, None), native=True)
+    unknown = an_asset("NO")
+    with pytest.raises(NotFound, match=f"^asset not found: {unknown.asset_id}$"):
+        await store.add_deployment(a_deployment(unknown, chain, None), native=True)
+    assert [await store.chain("1"), await store.chain("2")] == [chain, other]
+
+
+async def test_of_native_deployments_at_once_one_wins(store: AssetStore) -> None:
+    assets, chain = [an_asset(symbol) for symbol in "ABCD"], a_chain()
+    await add(store, *assets, chain)
+    outcomes = await asyncio.gather(
+        *(store.add_deployment(a_deployment(asset, chain, None), native=True) for asset in assets),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyExists"] * 3 + ["NoneType"]
+    (deployment,) = await store.deployments(None, "1", limit=10)
+    assert (await store.chain("1")).native_asset_id == deployment.asset_id
 
 
 async def test_a_native_asset_that_is_known_stays(store: AssetStore) -> None:

@@ -14,15 +14,27 @@ from cqc.services.v1.asset_registry_pb2_grpc import AssetRegistryStub
 from cqc.venues.v1.venue_pb2 import Venue, VenueType
 
 from chassis.testing import Running, running
+from chassis.testing.servers import DatabaseForTest, KeyspaceForTest
 from examples.asset_registry.service import AssetRegistry
+from tests.examples.registry_database import kept_registry_database, registry_database
 
 if TYPE_CHECKING:
     from cqc.services.v1.asset_registry_pb2_grpc import AssetRegistryAsyncStub
 
 
+__all__ = ["kept_registry_database", "registry_database"]
+
+
 @pytest.fixture
-async def registry() -> AsyncIterator[Running[AssetRegistry]]:
-    async with running(AssetRegistry, {"settings.default_page_size": 3, "settings.max_page_size": 5}) as service:
+def servers(registry_database: DatabaseForTest, redis_keyspace: KeyspaceForTest) -> dict[str, object]:
+    """Where the registry's database and cache are. Its events stay in its process: the tests hear them there."""
+    return {**registry_database.overrides, **redis_keyspace.overrides, "cache.required": False}
+
+
+@pytest.fixture
+async def registry(servers: dict[str, object]) -> AsyncIterator[Running[AssetRegistry]]:
+    sizes = {"settings.default_page_size": 3, "settings.max_page_size": 5}
+    async with running(AssetRegistry, {**servers, **sizes}) as service:
         yield service
 
 

@@ -125,8 +125,8 @@ async def test_all_deployments_at_once_are_not_listed(stub: Any) -> None:
         await stub.ListAssetDeployments(pb.ListAssetDeploymentsRequest())
 
 
-async def test_a_list_without_pages_is_whole_or_refused(given: Any) -> None:
-    async with running(AssetRegistry, {"settings.max_listed": 2}) as registry:
+async def test_a_list_without_pages_is_whole_or_refused(given: Any, servers: dict[str, object]) -> None:
+    async with running(AssetRegistry, {**servers, "settings.max_listed": 2}) as registry:
         stub = AssetRegistryStub(registry.channel())
         own = type(given)(stub)
         asset, chain = await own.asset(), await own.chain()

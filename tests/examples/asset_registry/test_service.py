@@ -55,7 +55,7 @@ async def test_the_whole_reference_set_can_be_registered(stub: Any, registry: Ru
 
 def test_its_configuration_is_short_and_without_problems() -> None:
     assert 10 <= len(CONFIG.read_text().splitlines()) <= 20
-    config = AssetRegistry.configure(file=CONFIG, environ={})
+    config = AssetRegistry.configure(file=CONFIG, environ={}, dev=True)
     assert config.warnings == ()
     assert config.settings.default_page_size == 20
     authenticator = from_config(config.auth)
@@ -65,7 +65,7 @@ def test_its_configuration_is_short_and_without_problems() -> None:
 
 
 def test_the_keys_in_plain_sight_can_be_replaced() -> None:
-    config = AssetRegistry.configure(file=CONFIG, environ={"DEMO_KEY": "another-key-for-the-demo"})
+    config = AssetRegistry.configure(file=CONFIG, environ={"DEMO_KEY": "another-key-for-the-demo"}, dev=True)
     authenticator = from_config(config.auth)
     assert authenticator is not None
     assert authenticator.authenticate("another-key-for-the-demo").id == "demo"
@@ -73,28 +73,28 @@ def test_the_keys_in_plain_sight_can_be_replaced() -> None:
         authenticator.authenticate(KEY)
 
 
-async def test_with_keys_configured_nobody_without_one_is_served(given: Any) -> None:
-    async with running(AssetRegistry, {"auth.api_keys": [f"demo:{KEY}"]}) as registry:
+async def test_with_keys_configured_nobody_without_one_is_served(servers: dict[str, object]) -> None:
+    async with running(AssetRegistry, {**servers, "auth.api_keys": [f"demo:{KEY}"]}) as registry:
         with pytest.raises(Unauthorized):
             await AssetRegistryStub(registry.channel()).ListChains(pb.ListChainsRequest())
         stub = AssetRegistryStub(registry.channel(token=KEY))
         assert await stub.ListChains(pb.ListChainsRequest()) == pb.ListChainsResponse()
 
 
-async def test_who_created_an_asset_is_told_with_it() -> None:
+async def test_who_created_an_asset_is_told_with_it(servers: dict[str, object]) -> None:
     heard: asyncio.Queue[Any] = asyncio.Queue()
 
     async def hear(event: Any) -> None:
         heard.put_nowait(event)
 
-    async with running(AssetRegistry, {"auth.api_keys": [f"demo:{KEY}"]}) as registry:
+    async with running(AssetRegistry, {**servers, "auth.api_keys": [f"demo:{KEY}"]}) as registry:
         await registry.service.bus.subscribe("cqc.events.v1.asset_created", hear)
         request = pb.CreateAssetRequest(symbol="BTC", name="Bitcoin", asset_type=1)  # type: ignore[arg-type]
         await AssetRegistryStub(registry.channel(token=KEY)).CreateAsset(request)
         assert (await heard.get()).actor_id == "service:demo"
 
 
-async def test_a_client_that_has_only_reflection_can_call_it() -> None:
+async def test_a_client_that_has_only_reflection_can_call_it(servers: dict[str, object]) -> None:
     def create(target: str) -> tuple[str, str]:
         """Knows an address and a method's name, and no generated code."""
         with grpc.insecure_channel(target) as channel:
@@ -112,7 +112,7 @@ async def test_a_client_that_has_only_reflection_can_call_it() -> None:
             response: Any = call(request_type(symbol="BTC", name="Bitcoin", asset_type=number), timeout=10)
             return response.asset.symbol, response.asset.asset_id
 
-    async with running(AssetRegistry, {"server.enable_reflection": True}) as registry:
+    async with running(AssetRegistry, {**servers, "server.enable_reflection": True}) as registry:
         symbol, asset_id = await asyncio.to_thread(create, registry.service.grpc_address)
         asset = (await AssetRegistryStub(registry.channel()).GetAsset(pb.GetAssetRequest(asset_id=asset_id))).asset
         assert asset.symbol == symbol == "BTC"

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from cqc.services.v1 import asset_registry_pb2 as pb
 from cqc.services.v1.asset_registry_pb2_grpc import AssetRegistryStub
 
 from chassis.auth import from_config
-from chassis.bus import MemoryBroker
 from chassis.testing import Running, running
+from chassis.testing.servers import AccountForTest, DatabaseForTest, KeyspaceForTest
 from examples.asset_registry.reference import ASSETS, DEPLOYMENTS, LISTINGS, register
 from examples.asset_registry.service import AssetRegistry
 from examples.listing_watch.service import ListingWatch
+from tests.examples.registry_database import kept_registry_database, registry_database
+
+__all__ = ["kept_registry_database", "registry_database"]
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEMO_KEY, WATCH_KEY = "demo-key-for-the-tour", "listing-watch-key-for-the-tour"
@@ -75,22 +79,53 @@ class Platform:
         return (await self.registry.CreateAsset(request)).asset.asset_id
 
 
-@asynccontextmanager
-async def running_platform(**settings: object) -> AsyncIterator[Platform]:
-    broker = MemoryBroker()
-    registry_config = {"auth.api_keys": [f"demo:{DEMO_KEY}", f"listing-watch:{WATCH_KEY}"]}
-    async with running(AssetRegistry, registry_config, broker=broker) as registry:
-        watch_config = {
-            "auth.api_keys": [f"demo:{DEMO_KEY}"],
-            "settings.registry_target": registry.service.grpc_address,
-            "settings.registry_key": WATCH_KEY,
-            **{f"settings.{name}": value for name, value in settings.items()},
-        }
-        async with running(Observed, watch_config, broker=broker) as watch, aiohttp.ClientSession() as http:
+@dataclass(frozen=True)
+class Servers:
+    """The servers that both need, and the two services on them."""
+
+    registry_config: dict[str, object]
+    watch_config: dict[str, object]
+
+    def registry(self) -> AbstractAsyncContextManager[Running[AssetRegistry]]:
+        keys = [f"demo:{DEMO_KEY}", f"listing-watch:{WATCH_KEY}"]
+        return running(AssetRegistry, {**self.registry_config, "auth.api_keys": keys})
+
+    def watch(
+        self, registry: Running[AssetRegistry], **settings: object
+    ) -> AbstractAsyncContextManager[Running[Observed]]:
+        known = {"registry_target": registry.service.grpc_address, "registry_key": WATCH_KEY, **settings}
+        config = {**self.watch_config, "auth.api_keys": [f"demo:{DEMO_KEY}"]}
+        return running(Observed, {**config, **{f"settings.{name}": value for name, value in known.items()}})
+
+
+@pytest.fixture
+def servers(
+    registry_database: DatabaseForTest, redis_keyspace: KeyspaceForTest, nats_account: AccountForTest
+) -> Servers:
+    only_registry = {**registry_database.overrides, **redis_keyspace.overrides, "cache.required": False}
+    return Servers({**only_registry, **nats_account.overrides}, {**nats_account.overrides})
+
+
+RunPlatform = Callable[..., AbstractAsyncContextManager[Platform]]
+
+
+@pytest.fixture
+def running_platform(servers: Servers) -> RunPlatform:
+    """Run both services; settings are those of the watch."""
+
+    @asynccontextmanager
+    async def run(**settings: object) -> AsyncIterator[Platform]:
+        async with (
+            servers.registry() as registry,
+            servers.watch(registry, **settings) as watch,
+            aiohttp.ClientSession() as http,
+        ):
             yield Platform(registry, watch, http)
 
+    return run
 
-async def test_a_listing_at_the_registry_is_seen_with_its_details() -> None:
+
+async def test_a_listing_at_the_registry_is_seen_with_its_details(running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         stub = platform.registry
         asset_id = await platform.create_asset("ETH", "Ether")
@@ -119,7 +154,7 @@ async def test_a_listing_at_the_registry_is_seen_with_its_details() -> None:
         assert (status, alone["symbol"]) == (200, "ETH")
 
 
-async def test_the_whole_reference_set_arrives() -> None:
+async def test_the_whole_reference_set_arrives(running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         await register(platform.registry)
         await platform.watch.until(len(ASSETS) + len(DEPLOYMENTS) + len(LISTINGS))
@@ -129,7 +164,20 @@ async def test_the_whole_reference_set_arrives() -> None:
         assert (len(body["listings"]), body["total"]) == (2, len(ASSETS))
 
 
-async def test_no_more_assets_are_remembered_than_said() -> None:
+async def test_what_happened_while_it_was_away_is_seen_when_it_is_back(servers: Servers) -> None:
+    async with servers.registry() as registry, aiohttp.ClientSession() as http:
+        async with servers.watch(registry) as watch:
+            await Platform(registry, watch, http).create_asset("BTC", "Bitcoin")
+            await watch.service.until(1)
+        assert watch.service.handled == 1
+        platform = Platform(registry, watch, http)
+        await platform.create_asset("ETH", "Ether")
+        async with servers.watch(registry) as watch:
+            await watch.service.until(1)
+            assert [sighting.symbol for sighting in watch.service.sightings.latest(10)] == ["ETH"]
+
+
+async def test_no_more_assets_are_remembered_than_said(running_platform: RunPlatform) -> None:
     async with running_platform(keep=2) as platform:
         for symbol in ("A", "B", "C"):
             await platform.create_asset(symbol, f"Name of {symbol}")
@@ -138,7 +186,7 @@ async def test_no_more_assets_are_remembered_than_said() -> None:
         assert [sighting["symbol"] for sighting in body["listings"]] == ["C", "B"]
 
 
-async def test_an_event_that_comes_twice_is_seen_once() -> None:
+async def test_an_event_that_comes_twice_is_seen_once(running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         asset_id = await platform.create_asset("BTC", "Bitcoin")
         event = AssetCreated(asset={"asset_id": asset_id})  # type: ignore[arg-type]
@@ -147,7 +195,7 @@ async def test_an_event_that_comes_twice_is_seen_once() -> None:
         assert (await platform.get("/listings"))[1]["total"] == 1
 
 
-async def test_an_asset_that_is_gone_by_now_is_not_shown_and_holds_nothing_up() -> None:
+async def test_an_asset_that_is_gone_by_now_is_not_shown_and_holds_nothing_up(running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         await platform.bus.publish(AssetCreated(asset={"asset_id": "gone"}))  # type: ignore[arg-type]
         await platform.create_asset("BTC", "Bitcoin")
@@ -156,20 +204,20 @@ async def test_an_asset_that_is_gone_by_now_is_not_shown_and_holds_nothing_up() 
         assert [sighting["symbol"] for sighting in body["listings"]] == ["BTC"]
 
 
-async def test_an_asset_that_was_not_seen_is_not_found() -> None:
+async def test_an_asset_that_was_not_seen_is_not_found(running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         status, body = await platform.get("/listings/a-1")
         assert (status, body["error"], body["code"]) == (404, "asset not found: a-1", "NOT_FOUND")
 
 
 @pytest.mark.parametrize("limit", ["0", "501", "-1", "x", "", "1e2", "9" * 5000])
-async def test_a_limit_that_is_none_is_refused(limit: str) -> None:
+async def test_a_limit_that_is_none_is_refused(limit: str, running_platform: RunPlatform) -> None:
     async with running_platform() as platform:
         status, body = await platform.get(f"/listings?limit={limit}")
         assert (status, body["error"]) == (400, "invalid input for limit: must be a number from 1 to 500")
 
 
-async def test_nobody_reads_listings_without_a_key() -> None:
+async def test_nobody_reads_listings_without_a_key(running_platform: RunPlatform) -> None:
     async with running_platform() as platform, aiohttp.ClientSession() as stranger:
         for path in ("/listings", "/listings/a-1"):
             async with stranger.get(platform.url(path)) as response:
@@ -181,8 +229,8 @@ async def test_nobody_reads_listings_without_a_key() -> None:
 def test_its_configuration_is_short_and_fits_that_of_the_registry() -> None:
     file = EXAMPLES / "listing_watch" / "config.yaml"
     assert 10 <= len(file.read_text().splitlines()) <= 20
-    config = ListingWatch.configure(file=file, environ={})
-    registry = AssetRegistry.configure(file=EXAMPLES / "asset_registry" / "config.yaml", environ={})
+    config = ListingWatch.configure(file=file, environ={}, dev=True)
+    registry = AssetRegistry.configure(file=EXAMPLES / "asset_registry" / "config.yaml", environ={}, dev=True)
     assert config.warnings == ()
     assert config.settings.registry_target == f"127.0.0.1:{registry.server.grpc_port}"
     ports = {section.server.grpc_port for section in (config, registry)}
