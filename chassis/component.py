@@ -62,7 +62,9 @@ class StartError(Exception):
             return cls(f"{protocol} port {port} is in use on {host}: set {key}")
         if error.errno in (errno.EACCES, errno.EPERM):
             return cls(f"{protocol} port {port} on {host} is not ours to take: set {key} to one above 1023")
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        # asyncio says it without an errno where it tried all addresses of a name (Python 3.13).
+        nowhere = isinstance(error, socket.gaierror) or "could not bind on any address" in str(error)
+        if nowhere or error.errno == errno.EADDRNOTAVAIL:
             return cls(f"{protocol} cannot listen on {host}, which is no address of this machine: set server.host")
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return cls(f"{protocol} cannot listen on {address}: {error.strerror or error}")

@@ -72,7 +72,7 @@ class ChassisError(Exception):
         code: StatusCode | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message if isinstance(message, str) else str(message)  # people raise `NotFound(error)`
         self.detail = detail
         self.details = tuple(details)
         self.trailers = tuple(trailers)

@@ -43,9 +43,12 @@ class AuthInterceptor(RpcInterceptor):
     async def around(self, call: Call, proceed: Proceed) -> Any:
         token = self._token_from(call.values("authorization"))
         try:
-            principal = self._authenticate(token)
-            if inspect.isawaitable(principal):
-                principal = await principal
+            principal: Any = self._authenticate(token)
+            # The type first: it is known for nearly all, and asking whether something can be awaited takes its time.
+            if not isinstance(principal, Principal):
+                principal = await principal if inspect.isawaitable(principal) else principal
+                if not isinstance(principal, Principal):
+                    raise TypeError(f"an authenticator gives a Principal, not {type(principal).__name__}")
         except ChassisError:
             raise
         except Exception as error:
@@ -72,9 +75,9 @@ class IdentityInterceptor(RpcInterceptor):
     async def around(self, call: Call, proceed: Proceed) -> Any:
         if "authorization" not in call.metadata:
             token = self._token() if callable(self._token) else self._token
-            if token is None and call.parent is not None:
-                served: Principal | None = call.parent.principal
-                token = served.token if served is not None else None
-            if token is not None:
+            # Only where there is none of its own to begin with: one that is missing right now is not made up for.
+            if self._token is None and call.parent is not None and call.parent.principal is not None:
+                token = call.parent.principal.token
+            if token:
                 call.metadata["authorization"] = f"Bearer {token}"
         return await proceed(call)

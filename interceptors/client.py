@@ -44,7 +44,12 @@ class OutgoingCall(Call):
         return super().code_of(error)
 
     async def begin(self) -> Any:
-        """Start the RPC with what the concerns have decided; called once a try."""
+        """Start the RPC with what the concerns have decided; called once a try.
+
+        A call with a stream has one try: what was sent or read already cannot be taken back. Another ends as the first.
+        """
+        if self.rpc is not None and self.method.kind is not Kind.UNARY_UNARY:
+            raise self.error or RuntimeError(f"{self.method.path} has streams and was called already")
         given = tuple(self._details.metadata or ())
         names = {name for name, _ in given}
         added = ((name, value) for name, value in self.metadata.items() if name not in names)
@@ -91,7 +96,7 @@ class _Part:
         started = call.started_rpc = asyncio.get_running_loop().create_future()
         over = asyncio.ensure_future(chain(call))
         self._running.add(over)
-        over.add_done_callback(self._running.discard)
+        over.add_done_callback(self._ended)
         try:
             await asyncio.wait({started, over}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -100,9 +105,16 @@ class _Part:
         if not started.done():
             started.cancel()
             over.result()  # rejected by a concern: raises what it raised
-        # Read by whoever reads the stream; where nobody does, asyncio shall not complain.
-        over.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+            raise TypeError(
+                f"an interceptor answered {method.path} by itself, which has streams: it can only reject it"
+            )
         return call.rpc, over
+
+    def _ended(self, over: asyncio.Future[Any]) -> None:
+        self._running.discard(over)
+        # Read by whoever reads the stream; where nobody does, asyncio shall not complain.
+        if not over.cancelled():
+            over.exception()
 
 
 async def _until_answered(call: Any) -> Any:
@@ -119,8 +131,8 @@ async def _until_over(call: Any) -> Any:
         rpc.cancel()
         raise
     if code is not StatusCode.OK:
-        task = asyncio.current_task()
-        if rpc.cancelled() and (task is None or not task.cancelling()):
+        # The other side's CANCELLED is an answer; gRPC's core has a word on it, and none on what was cancelled here.
+        if code is StatusCode.CANCELLED and not await rpc.debug_error_string():
             raise asyncio.CancelledError
         raise AioRpcError(code, await rpc.initial_metadata(), await rpc.trailing_metadata(), await rpc.details())
     return rpc

@@ -1,109 +1,29 @@
-"""What gRPC calls for each request: the edge of a served RPC around its composed chain."""
+"""What gRPC finds for a path: a servicer's method, composed once with what is around it."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 from grpc import StatusCode
-from grpc.aio import AbortError, BaseError, InternalError
+from grpc.aio import InternalError
 
-from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, enter
-from chassis.errors import Cancelled, ChassisError, Undecodable, Unimplemented, classify, from_status, status_code
-from interceptors.status import trailers_of
+from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose
+from chassis.errors import ChassisError, ResourceExhausted, Undecodable, Unimplemented, from_status, status_code
+from interceptors.edge import ClientGone, Requests, Serving, edge, given_up
+from interceptors.status import check
 
 Behaviour = Callable[[Any, Any], Any]
 
-# A client measures its deadline from its own start, and the time it sends is rounded up by as much as 1 %: it gives up
-# a little before the deadline that is seen here. A cancellation this close to the deadline (seconds; share) is its end.
-_DEADLINE_SLACK = 0.02
+# Seconds until gRPC, which is slower to tell that the client went away than to fail writing to it, has told.
+_UNTIL_TOLD = 0.1
 
 UNKNOWN = Method("grpc", "server", "unknown", "", "unknown", Kind.STREAM_STREAM, known=False)
 """The one method that stands for all that do not exist."""
-
-
-class Serving:
-    """The calls that a server is working on, and whether it has begun to cut off those that did not end in time."""
-
-    __slots__ = ("_idle", "calls", "cut")
-
-    def __init__(self) -> None:
-        self.calls: set[Call] = set()
-        self.cut = False
-        self._idle: asyncio.Event | None = None
-
-    def ended(self, call: Call) -> None:
-        """One call is over, its `finally` blocks included."""
-        self.calls.discard(call)
-        if self._idle is not None and not self.calls:
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Wait until no call is worked on. gRPC's own stop does not wait for handlers that it cancelled."""
-        self._idle = asyncio.Event()
-        if self.calls:
-            await self._idle.wait()
-
-
-class ClientGone(asyncio.CancelledError):
-    """The client went away while something was written to it; grpc.aio says so by an InternalError."""
-
-
-class ServedCall(Call):
-    """A call that came in over gRPC; `transport` is gRPC's own ServicerContext."""
-
-    __slots__ = ("_decode", "_message", "_serving")
-
-    def __init__(
-        self, method: Method, context: Any, request: Any, decode: Callable[[Any], Any], serving: Serving
-    ) -> None:
-        super().__init__(method, context, request)
-        self._decode = decode
-        self._message: Any = None
-        self._serving = serving
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        metadata: dict[str, str] = {}
-        for name, value in self.transport.invocation_metadata() or ():
-            if name not in metadata and isinstance(value, str):
-                metadata[name] = value
-        return metadata
-
-    def _read_deadline(self) -> float | None:
-        remaining = self.transport.time_remaining()
-        return None if remaining is None else time.monotonic() + remaining
-
-    def _read_request(self) -> Any:
-        if self._message is None:
-            self._message = self._decode(self._raw)
-        return self._message
-
-    def values(self, name: str) -> list[str]:
-        pairs = self.transport.invocation_metadata() or ()
-        return [value for key, value in pairs if key == name and isinstance(value, str)]
-
-    @property
-    def peer(self) -> str:
-        return str(self.transport.peer())
-
-    def code_of(self, error: BaseException) -> StatusCode:
-        if isinstance(error, ChassisError):
-            return error.code
-        if not isinstance(error, asyncio.CancelledError):
-            return StatusCode.INTERNAL
-        if self._serving.cut:
-            return StatusCode.UNAVAILABLE
-        remaining = self.time_remaining()
-        if remaining is not None:
-            total = remaining + time.perf_counter() - self.started
-            if remaining <= max(_DEADLINE_SLACK, total * _DEADLINE_SLACK):
-                return StatusCode.DEADLINE_EXCEEDED
-        return StatusCode.CANCELLED
 
 
 class ComposedHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
@@ -121,11 +41,13 @@ class ComposedHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
         # back. Messages of streams pass through gRPC's own context, which then needs to know how.
         decode = _decoder(handler.request_deserializer, method)
         self.request_deserializer = decode if self.request_streaming else None
-        self.response_serializer = handler.response_serializer if self.response_streaming else None
+        serving = serving or Serving()
+        encode = _encoder(handler.response_serializer, method, serving.max_reply_bytes)
+        self.response_serializer = encode if self.response_streaming else None
         self.unary_unary = self.unary_stream = self.stream_unary = self.stream_stream = None
-        chain = compose(self.interceptors, method, _innermost(handler, method))
-        edge = _edge(chain, method, _as_it_is if self.request_streaming else decode, serving or Serving())
-        setattr(self, method.kind.value, edge)
+        chain = compose(self.interceptors, method, _innermost(handler, method, encode))
+        read = Requests if self.request_streaming else decode
+        setattr(self, method.kind.value, edge(chain, method, read, serving))
 
 
 def unknown_handler(path: str, interceptors: Sequence[Interceptor], serving: Serving | None = None) -> ComposedHandler:
@@ -151,15 +73,15 @@ def behaviour_of(handler: Any) -> tuple[Kind, Behaviour]:
     return kind, getattr(handler, kind.value)
 
 
-def _as_it_is(value: Any) -> Any:
+def _as_it_is(value: Any, context: object = None) -> Any:
     return value
 
 
-def _decoder(decode: Callable[[bytes], Any] | None, method: Method) -> Callable[[Any], Any]:
+def _decoder(decode: Callable[[bytes], Any] | None, method: Method) -> Callable[..., Any]:
     if decode is None:
         return _as_it_is
 
-    def decoded(raw: bytes) -> Any:
+    def decoded(raw: bytes, context: object = None) -> Any:
         try:
             return decode(raw)
         except Exception as error:
@@ -168,20 +90,40 @@ def _decoder(decode: Callable[[bytes], Any] | None, method: Method) -> Callable[
     return decoded
 
 
-def _innermost(handler: Any, method: Method) -> Proceed:
+def _encoder(encode: Callable[[Any], bytes] | None, method: Method, max_bytes: float) -> Callable[[Any], bytes] | None:
+    if encode is None:
+        return None
+
+    def encoded(message: Any) -> bytes:
+        try:
+            raw = encode(message)
+        except Exception as error:
+            raise TypeError(f"{method.path} answered {type(message).__name__}, which is no reply of its") from error
+        if len(raw) > max_bytes:
+            raise ResourceExhausted(f"the reply has {len(raw)} bytes; this server sends at most {max_bytes}")
+        return raw
+
+    return encoded
+
+
+def _innermost(handler: Any, method: Method, encode: Callable[[Any], Any] | None) -> Proceed:
     """The servicer's function as the end of a chain: what it says on the context comes out as an exception."""
     kind, behaviour = behaviour_of(handler)
     if inspect.isasyncgenfunction(behaviour) and kind.response_streaming:
-        return _listening(_generating(behaviour))
-    if inspect.iscoroutinefunction(behaviour):
-        return _listening(_writing(behaviour) if kind.response_streaming else _replying(behaviour, handler, method))
-    if getattr(behaviour, "__module__", "").endswith("_pb2_grpc"):  # generated, and not overridden by the servicer
+        run = _generating(behaviour)
+    elif inspect.iscoroutinefunction(behaviour):
+        run = _writing(behaviour) if kind.response_streaming else _replying(behaviour, encode or _as_it_is)
+    elif getattr(behaviour, "__module__", "").endswith("_pb2_grpc"):  # generated, and not overridden by the servicer
         return _missing(method)
-    expected = "an async generator or an async function that writes" if kind.response_streaming else "an async function"
-    raise TypeError(
-        f"{getattr(behaviour, '__qualname__', behaviour)} serves {method.path} and is no coroutine: "
-        f"it must be {expected} (run blocking work in asyncio.to_thread)"
-    )
+    else:
+        expected = (
+            "an async generator or an async function that writes" if kind.response_streaming else "an async function"
+        )
+        raise TypeError(
+            f"{getattr(behaviour, '__qualname__', behaviour)} serves {method.path} and is no coroutine: "
+            f"it must be {expected} (run blocking work in asyncio.to_thread)"
+        )
+    return _listening(_sure_of_the_end(run) if kind.request_streaming else run)
 
 
 def _missing(method: Method) -> Proceed:
@@ -191,15 +133,9 @@ def _missing(method: Method) -> Proceed:
     return refuse
 
 
-def _replying(behaviour: Behaviour, handler: Any, method: Method) -> Proceed:
-    encode = handler.response_serializer or _as_it_is
-
+def _replying(behaviour: Behaviour, encode: Callable[[Any], Any]) -> Proceed:
     async def reply(call: Call) -> Any:
-        message = await behaviour(call.request, call.transport)
-        try:
-            return encode(message)
-        except Exception as error:
-            raise TypeError(f"{method.path} returned {type(message).__name__}, which is no message of its") from error
+        return encode(await behaviour(call.request, call.transport))
 
     return reply
 
@@ -222,6 +158,20 @@ def _generating(behaviour: Behaviour) -> Proceed:
     return generate
 
 
+def _sure_of_the_end(run: Proceed) -> Proceed:
+    """For streams of requests read by `context.read()`: their end looks the same whether the caller is done or gone."""
+
+    async def sure(call: Call) -> Any:
+        result = await run(call)
+        if not call.request.ended:
+            await asyncio.sleep(0)  # the cancellation that tells the two apart comes right behind the end, mostly
+            if call.transport.time_remaining() == 0:
+                raise ClientGone
+        return result
+
+    return sure
+
+
 def _listening(run: Proceed) -> Proceed:
     """Around the servicer: what it says on gRPC's context, rather than by raising, comes out as an exception too."""
 
@@ -229,16 +179,21 @@ def _listening(run: Proceed) -> Proceed:
         context = call.transport
         try:
             result = await run(call)
-        except (ChassisError, asyncio.CancelledError):
-            raise  # a meaning of its own beats what was set before
         except BaseException as error:
+            if isinstance(error, (ChassisError, asyncio.CancelledError)) and not context.done():
+                raise  # a meaning of its own beats what was set before, but not what was sent
             if status_code(context.code() or 0) is not StatusCode.OK:
                 raise _said(context) from error
             if isinstance(error, InternalError):
-                raise ClientGone from error
+                # Could not be written. If that is because the client went away, this is cancelled in a moment.
+                await asyncio.sleep(_UNTIL_TOLD)
             raise
-        if context.code() is not None and status_code(context.code()) is not StatusCode.OK:
+        if (code := context.code()) is not None and status_code(code) is not StatusCode.OK:
             raise _said(context)
+        if given_up():
+            raise ClientGone
+        if trailers := context.trailing_metadata():
+            check(trailers)
         return result
 
     return listen
@@ -250,48 +205,3 @@ def _said(context: Any) -> ChassisError:
     error = from_status(status_code(context.code()), message)
     error.answer = context
     return error
-
-
-def _edge(chain: Proceed, method: Method, decode: Callable[[Any], Any], serving: Serving) -> Behaviour:
-    async def serve(request: Any, context: Any) -> Any:
-        call = ServedCall(method, context, request, decode, serving)
-        enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
-        serving.calls.add(call)
-        try:
-            return await chain(call)
-        except BaseException as error:
-            return await _tell(call, context, error)
-        finally:
-            serving.ended(call)
-
-    if not method.kind.response_streaming:
-        return serve
-
-    # gRPC takes a coroutine that writes as well, but others' interceptors (OpenTelemetry's) iterate over the behaviour.
-    async def stream(request: Any, context: Any) -> Any:
-        await serve(request, context)
-        return
-        yield
-
-    return stream
-
-
-async def _tell(call: Call, context: Any, error: BaseException) -> None:
-    """Answer the client once: the only place from which a status is sent."""
-    if context.done():
-        return  # the servicer aborted by itself, and gRPC has sent that
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if isinstance(error, ClientGone) or context.cancelled() or (task is not None and task.cancelling()):
-            raise error
-        # Stray: something that the handler awaited was cancelled. Unanswered, the client would wait for its deadline.
-        told: ChassisError = Cancelled("cancelled by the service while it worked on this call", code=call.code)
-    else:
-        told = classify(error, call.request_id)
-    trailers: Iterable[tuple[str, str | bytes]] = (*(context.trailing_metadata() or ()), *trailers_of(told))
-    try:
-        await context.abort(call.code, told.message, tuple(trailers))
-    except AbortError:
-        raise
-    except BaseError as refused:  # the client went away in this moment
-        raise ClientGone from refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
@@ -9,11 +11,19 @@ from grpc import StatusCode
 from chassis.errors import ChassisError, from_status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from google.protobuf.message import Message
 
 _DETAILS_KEY = "grpc-status-details-bin"
+
+# Clients take 8 KiB of metadata, all in all, before they begin to refuse an answer that has more.
+_MAX_MESSAGE = 2048
+_MAX_TRAILERS = 5120
+_NAME = re.compile("[a-z0-9_.-]+")
+_RULES = "names are a-z, 0-9, '-', '_' and '.', values printable ASCII, or bytes where the name ends with -bin"
+
+_log = logging.getLogger("chassis.errors")
 
 
 def trailers_of(error: ChassisError) -> tuple[tuple[str, str | bytes], ...]:
@@ -37,12 +47,61 @@ def trailers_of(error: ChassisError) -> tuple[tuple[str, str | bytes], ...]:
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
         details.append(retry)
-    status = Status(code=error.code.value[0], message=error.message)
+    status = Status(code=error.code.value[0], message=text_of(error))
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)
     return (*error.trailers, (_DETAILS_KEY, status.SerializeToString()))
+
+
+def text_of(error: ChassisError) -> str:
+    """The message as it can be sent: what is too long for a status is cut, and what is no Unicode is replaced.
+
+    >>> from chassis.errors import NotFound
+    >>> text_of(NotFound("caf\\u00e9 \\ud800")), len(text_of(NotFound("x" * 10_000)))
+    ('café ?', 2049)
+    """
+    text = error.message
+    if len(text) <= _MAX_MESSAGE // 12 or (text.isascii() and len(text) <= _MAX_MESSAGE // 3):
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    # On the wire, a byte that is not printable ASCII takes three.
+    room, cut = _MAX_MESSAGE, 0
+    text = text.encode("utf-8", "replace").decode()
+    for cut, character in enumerate(text):
+        room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if room < 0:
+            return text[:cut] + "…"
+    return text
+
+
+def check(trailers: Iterable[tuple[str, str | bytes]]) -> None:
+    """Raise ValueError for trailing metadata that gRPC cannot send; it would find out when it is too late."""
+    for name, value in trailers:
+        if not _is_sendable(name, value):
+            raise ValueError(f"trailing metadata {name!r} cannot be sent: {_RULES}")
+
+
+def sendable(trailers: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str | bytes], ...]:
+    """Those of an error's trailing metadata that can be sent; of the others a log line tells."""
+    kept: list[tuple[str, str | bytes]] = []
+    room = _MAX_TRAILERS
+    for name, value in trailers:
+        if not _is_sendable(name, value):
+            _log.warning("trailing metadata %r of an error cannot be sent and was left out: %s", name, _RULES)
+        elif (room := room - len(name) - len(value) * 4 // 3 - 32) < 0:
+            _log.warning("trailing metadata %r of an error was left out: there is more than clients take", name)
+        else:
+            kept.append((name, value))
+    return tuple(kept)
+
+
+def _is_sendable(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return False
+    if name.endswith("-bin"):
+        return isinstance(value, bytes)
+    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def error_of(code: StatusCode, message: str, trailers: Sequence[tuple[str, Any]]) -> ChassisError:

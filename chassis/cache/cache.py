@@ -204,14 +204,14 @@ class Cache(Component):
             self._warn(failure)
             return _UNANSWERED  # type: ignore[no-any-return]
         if data is None:
-            series.misses.inc()
+            series.misses.level += 1
             return None
         message = decode(data, message_type)
         if message is None:
             series.undecodable.inc()
-            self._warn_of_foreign(name, message_type)
+            self._warn_of_foreign(series.entity, message_type)
             return None
-        series.hits.inc()
+        series.hits.level += 1  # on this thread alone
         return message
 
     async def _store(self, name: bytes, message: Message, ttl: float, series: EntitySeries) -> bool:
@@ -275,10 +275,10 @@ class Cache(Component):
         if self._may_say(reason):
             _log.warning("the cache is of no use right now: %s; values come from their sources", reason)
 
-    def _warn_of_foreign(self, name: bytes, message_type: type[Message]) -> None:
-        key, wanted = name.decode(), message_type.DESCRIPTOR.full_name
-        if self._may_say(wanted):
-            _log.warning("what is kept under %s is no %s of this schema; it is taken for a miss", key, wanted)
+    def _warn_of_foreign(self, entity: str, message_type: type[Message]) -> None:
+        wanted = message_type.DESCRIPTOR.full_name  # and not the key, which may be made of what nobody should see
+        if self._may_say(f"{entity} {wanted}"):
+            _log.warning("a value of the entity %s is no %s of this schema and is taken for a miss", entity, wanted)
 
     def _may_say(self, what: str) -> bool:
         now = self._clock()

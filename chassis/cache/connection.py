@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, cast
 
 from hiredis import HiredisError, Reader, pack_command
 
@@ -32,34 +33,40 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "CLUSTERDOWN": "it is part of a cluster, which this cache cannot use",
     }
 )
+_ERRORS: Final[tuple[tuple[type[OSError], str], ...]] = (
+    (socket.gaierror, "the name of its host is not known"),
+    (ConnectionRefusedError, "it refuses connections"),
+)
 _WORD = re.compile(r"[A-Z]+\b")
 _INCOMPLETE: Final = object()
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is open, and what it is asked; `ended` is called once, when it is no longer.
+    """A connection that is open, and what it is asked; `ended` is called when it is open no longer.
 
-    An answer that did not come in time ends it, as the next one to come would be the answer to an earlier question.
-    Whoever gives up waiting does not touch it.
+    It is called with the batch that was under way, if there was one. An answer that did not come in time ends the
+    connection, as the next one to come would be the answer to an earlier question. Whoever gives up waiting does not
+    touch it.
     """
 
-    def __init__(self, ended: Callable[[Self, Batch | None], object]) -> None:
-        self._ended = ended
-        self._reader = Reader(replyError=_failure, notEnoughData=_INCOMPLETE)
+    def __init__(self) -> None:
+        self.ended: Callable[[Connection, Batch | None], object] = _fail
+        self._reader = Reader(replyError=_failure, notEnoughData=_INCOMPLETE)  # type: ignore[arg-type]  # nothing is raised
         self._transport: asyncio.Transport | None = None
         self._batch: Batch | None = None
-        self._freed: Callable[[Self], object] = _nothing
+        self._freed: Callable[[Connection], object] = _nothing
         self._expected = 0
         self._answers: list[Any] = []
         self.idle_since = 0.0
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def send(self, batch: Batch, freed: Callable[[Self], object]) -> bool:
+    def send(self, batch: Batch, freed: Callable[[Connection], object]) -> bool:
         """Send a batch; `freed` is called when it was answered. False where there is nothing in it to be sent."""
         assert self._transport is not None
         assert self._batch is None, "one batch at a time"
         commands = batch.commands()
         if not commands:
+            batch.answer(())
             return False
         self._batch, self._freed = batch, freed
         self._expected, self._answers = len(commands), []
@@ -80,8 +87,9 @@ class Connection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
+        if (connection := transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -104,29 +112,28 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)
-        self._ended(self, batch)
+        self.ended(self, batch)
 
 
-async def connect(
-    host: str, port: int, password: Secret, db: int, timeout: float, ended: Callable[[Connection, Batch | None], object]
-) -> Connection:
+async def connect(host: str, port: int, password: Secret, db: int, timeout: float) -> Connection:
     """Open a connection, say the password, and select the database.
 
     Raises BackendFailure, after `timeout` seconds at the latest.
     """
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            _, connection = await loop.create_connection(lambda: Connection(ended), host, port)
+            _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
             try:
                 await _greet(connection, password, db, timeout)
             except BaseException:
                 connection.abort()
+                await asyncio.wait({connection.closed})
                 raise
     except TimeoutError:
         raise BackendFailure(TOO_LATE) from None
     except OSError as error:
-        raise BackendFailure(UNREACHABLE) from error
+        reason = next((said for cls, said in _ERRORS if isinstance(error, cls)), UNREACHABLE)
+        raise BackendFailure(reason) from error
     return connection
 
 
@@ -151,6 +158,11 @@ def _failure(text: str) -> Failure:
     word = _WORD.match(text)
     code = word[0] if word else "an error"
     return Failure(_REASONS.get(code) or f"it answered {code}")
+
+
+def _fail(_: Connection, batch: Batch | None) -> None:
+    if batch is not None:
+        batch.fail(UNREACHABLE)
 
 
 def _nothing(_: object) -> None:

@@ -28,9 +28,10 @@ OVERFLOW: Final = "overflow"
 class EntitySeries:
     """The counters of one entity."""
 
-    __slots__ = ("delete_errors", "get_errors", "hits", "misses", "set_errors", "skips", "undecodable")
+    __slots__ = ("delete_errors", "entity", "get_errors", "hits", "misses", "set_errors", "skips", "undecodable")
 
     def __init__(self, metrics: Metrics, entity: str) -> None:
+        self.entity = entity
         self.hits = metrics.get(CACHE_HITS).labels(entity)
         self.misses = metrics.get(CACHE_MISSES).labels(entity)
         self.undecodable = metrics.get(CACHE_UNDECODABLE).labels(entity)

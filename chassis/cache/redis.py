@@ -92,7 +92,7 @@ class RedisBackend:
         self._waiting.clear()
         self._turn = None
         closed = [connection.closed for connection in self._connections]
-        for connection in self._connections:
+        for connection in list(self._connections):
             connection.abort()
         await asyncio.gather(*closed)
 
@@ -160,9 +160,10 @@ class RedisBackend:
                 if not connection.send(batch, self._free):
                     self._idle.append(connection)
                 return
+        while self._waiting and not self._waiting[0].waiting:
+            self._waiting.popleft()
         self._waiting.append(batch)
-        if len(self._dialing) < len(self._waiting):
-            self._dial()
+        self._dial(len(self._waiting))
 
     def _free(self, connection: Connection) -> None:
         while self._waiting:
@@ -173,44 +174,50 @@ class RedisBackend:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 
-    def _dial(self) -> None:
-        if self._loop is not None and len(self._connections) + len(self._dialing) < self._pool_size:
+    def _dial(self, wanted: int) -> None:
+        while self._loop is not None and len(self._dialing) < min(wanted, self._pool_size - len(self._connections)):
             # In a context of its own: the connection serves all calls, and is part of none.
-            task = self._loop.create_task(self._open(), context=Context())
-            self._dialing.add(task)
-            task.add_done_callback(self._dialing.discard)
+            self._dialing.add(self._loop.create_task(self._open(), context=Context()))
 
     async def _open(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        reason = ""
         try:
-            connection = await connect(
-                self._host, self._port, self._password, self._db, self._dial_timeout, self._closed
-            )
+            connection = await connect(self._host, self._port, self._password, self._db, self._dial_timeout)
         except BackendFailure as failure:
+            reason = str(failure)
+        finally:
+            self._dialing.discard(task)
+        if reason:
             if not self._connections:
                 # No connection will come free for those who wait, and the next attempt would hardly end otherwise.
                 waiting, self._waiting = self._waiting, deque()
                 for batch in waiting:
-                    self._fail(batch, str(failure))
+                    self._fail(batch, reason)
             return
         self._connections.add(connection)
-        self._free(connection)
+        connection.ended = self._ended
+        if connection.is_open:
+            self._free(connection)
+        else:
+            self._ended(connection, None)
 
-    def _closed(self, connection: Connection, batch: Batch | None) -> None:
+    def _ended(self, connection: Connection, batch: Batch | None) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
         self._connections.discard(connection)
-        if batch is None:
-            return
-        if batch.waiting:
+        if batch is not None and batch.waiting:
             self._fail(batch, UNREACHABLE)
-        else:
+        elif batch is not None:
             # It did not answer in time. If the network has swallowed it, the others are no better: new ones tell.
-            for other in self._idle:
+            for other in list(self._idle):
                 other.abort()
+        self._dial(len(self._waiting))
 
     def _fail(self, batch: Batch, reason: str) -> None:
         retry = self._retry
-        if self._loop is None or retry.attempts is None or batch.attempts >= retry.attempts:
+        if self._loop is None or not batch.waiting or retry.attempts is None or batch.attempts >= retry.attempts:
             batch.fail(reason)
         else:
             self._loop.call_later(retry.delay(batch.attempts), self._again, batch)
@@ -224,8 +231,7 @@ class RedisBackend:
     async def _keep(self) -> None:
         while True:
             loop = self._running()
-            for _ in range(self._min_idle - len(self._connections) - len(self._dialing)):
-                self._dial()
+            self._dial(self._min_idle - len(self._connections))
             spare = len(self._connections) - self._min_idle
             old = [each for each in self._idle if loop.time() - each.idle_since >= self.IDLE_SECONDS]
             for connection in old[: max(spare, 0)]:

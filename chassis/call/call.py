@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
+import random
 import time
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar, Token
@@ -12,10 +13,16 @@ from grpc import StatusCode
 from chassis.call.method import Method
 from chassis.call.principal import Principal
 from chassis.call.trace_context import TraceContext
-from chassis.errors import ChassisError
+from chassis.errors import ChassisError, classify
 
 _current: ContextVar[Call | None] = ContextVar("chassis_call", default=None)
 _UNREAD: Any = object()  # "not looked up yet", where None is an answer
+
+# Request ids only have to be unlike others; the system's own generator would take a system call for each. Not the
+# module's shared generator, because a user's `random.seed(0)` would give all replicas the same ids.
+_ids = random.Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
 
 
 class Call:
@@ -83,7 +90,8 @@ class Call:
     def code_of(self, error: BaseException) -> StatusCode:
         """The code that the caller sees when this error leaves the chain."""
         if isinstance(error, ChassisError):
-            return error.code
+            # Another service's answer is not this one's, unless a servicer says so by an error of its own.
+            return error.code if error.remote is None or not self.method.served else classify(error).code
         if isinstance(error, asyncio.CancelledError):
             return StatusCode.CANCELLED
         return StatusCode.INTERNAL
@@ -126,7 +134,8 @@ class Call:
         """The span of this call, or with tracing off what the caller sent."""
         if self._trace is _UNREAD:
             if self.method.served:
-                self._trace = TraceContext.parse(self.metadata.get("traceparent"))
+                header = self.metadata.get("traceparent")
+                self._trace = None if header is None else TraceContext.parse(header)
             else:
                 self._trace = self.parent.trace if self.parent is not None else None
         return self._trace
@@ -142,9 +151,10 @@ class Call:
             if self.method.served:
                 given = self.metadata.get("x-request-id")
                 usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
-                self._request_id = given if given and usable else secrets.token_hex(16)
+                self._request_id = given if given and usable else f"{_ids.getrandbits(128):032x}"
             else:
-                self._request_id = self.parent.request_id if self.parent is not None else secrets.token_hex(16)
+                parent = self.parent
+                self._request_id = f"{_ids.getrandbits(128):032x}" if parent is None else parent.request_id
         return self._request_id
 
     @property

@@ -40,7 +40,7 @@ class Method:
     ('cqc.services.v1.AssetRegistry', 'GetAsset')
     """
 
-    __slots__ = ("kind", "known", "name", "path", "public", "service", "side", "system")
+    __slots__ = ("kind", "known", "name", "path", "public", "served", "service", "side", "system")
 
     def __init__(
         self,
@@ -65,17 +65,14 @@ class Method:
         self.known = known
         # Whether it may be called without credentials; said where the method is registered.
         self.public = public
+        # Whether this process answers the call, rather than making it.
+        self.served = side == "server"
 
     @classmethod
     def grpc(cls, path: str, kind: Kind, side: Literal["server", "client"]) -> Method:
         """The method behind a gRPC path `/pkg.Service/Method`."""
         service, _, name = path.strip("/").rpartition("/")
         return cls("grpc", side, path, service, name, kind)
-
-    @property
-    def served(self) -> bool:
-        """Whether this process answers the call, rather than making it."""
-        return self.side == "server"
 
     def __repr__(self) -> str:
         return f"<Method {self.system} {self.side} {self.name} {self.path}>"

@@ -163,7 +163,7 @@ class Database(Component):
         It holds a connection until then; where a block will do, `transaction()` is safer.
         """
         work = await self._lender.begin(begin_statement(isolation, readonly), readonly=readonly)
-        return OpenTransaction.of(work)
+        return OpenTransaction(work, work.enter())
 
     async def with_transaction(
         self,
@@ -289,7 +289,7 @@ class Database(Component):
         opener, lender = self._opener, self._started
         if not opener.reachable and not self._pool.size:
             raise Temporary(opener.shown, detail=opener.reason)
-        if perf_counter() - lender.last_answer < _ANSWERED_LATELY:
+        if perf_counter() - lender.last_answer < _ANSWERED_LATELY and not self._pool.searching:
             return
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):

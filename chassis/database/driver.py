@@ -202,6 +202,9 @@ def refusal(target: Target, error: BaseException, timeout: float) -> Refusal:
         return Refusal(f"TLS with the database at {where} failed: {error.reason}", shown, "08")
     if isinstance(error, socket.gaierror):
         return Refusal(f"the host {target.host} of the database is not known: {error.strerror}", shown, "08")
+    if isinstance(error, FileNotFoundError | PermissionError) and not target.host.startswith("/"):
+        said = "a file of a certificate (PGSSLROOTCERT, PGSSLCERT, PGSSLKEY) cannot be read"
+        return Refusal(said, "the connection to the database is misconfigured", "08", True)
     if isinstance(error, OSError):
         if "SSL upgrade" in str(error):
             said = f"the database at {where} does not speak TLS, which database.ssl_mode={target.ssl_mode} asks for"

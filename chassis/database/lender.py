@@ -95,6 +95,8 @@ class Lender:
         try:
             result = await session.run(method, statement, args, limit, self.observer)
         except ChassisError as error:
+            if session.lost or session.interrupted:
+                self.last_answer = float("-inf")  # no sign of life any more
             if readonly and sqlstate_of(error) == READ_ONLY:
                 raise Permanent("a change was tried in a transaction that only reads", detail=error.detail) from error
             raise

@@ -47,6 +47,7 @@ class Opener:
         self._quick = min(_QUICK, connect_timeout)
         self._prepare = prepare
         self._preparing = asyncio.Event()
+        self.on_unreachable: Callable[[], None] = _nothing
         self._lost_at: float | None = None
         self._told = ""
 
@@ -58,12 +59,14 @@ class Opener:
     async def open(self) -> Connection:
         """Open a connection to a database that was there a moment ago.
 
-        Raises what went wrong; `reachable` is False from then on, and `search` finds the way back.
+        Raises what went wrong. `search` finds out what that means: one connection may fail for reasons of its own.
         """
+        from chassis.database.driver import refusal
+
         try:
             return await self._connect(self._quick)
         except Exception as error:
-            self._failed(error, self._quick)
+            self._observer.error(refusal(self._target, error, self._quick).sqlstate_class)
             raise
 
     async def search(self) -> Connection:
@@ -139,6 +142,7 @@ class Opener:
         self.reachable = False
         self.reason, self.shown = reason, shown
         self.tried.set()
+        self.on_unreachable()
         if reason != self._told:  # said once, and not at each attempt
             self._told = reason
             _log.log(level, "the database is not available: %s", reason)
@@ -151,6 +155,10 @@ class Opener:
             seconds = monotonic() - self._lost_at
             self._lost_at = None
             _log.info("the database is available again", extra={"unavailable_seconds": round(seconds, 3)})
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _drop(attempt: asyncio.Future[Connection]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import deque
 from collections.abc import Coroutine
@@ -15,7 +14,8 @@ from chassis.database.observer import Observer
 from chassis.database.opener import Opener
 from chassis.database.session import Session
 from chassis.database.sqlstate import UNAVAILABLE
-from chassis.errors import ResourceExhausted, Temporary
+from chassis.database.waiters import Waiters
+from chassis.errors import ChassisError, ResourceExhausted, Temporary
 
 _RESTORING: Final = 1.0
 """Seconds that a session gets to answer what was cancelled, to roll back and to be reset; then it is cut."""
@@ -56,12 +56,12 @@ class Pool:
         self._observer = observer
         self._sessions: set[Session] = set()
         self._idle: deque[Session] = deque()
-        self._waiters: deque[asyncio.Future[Session]] = deque()
+        self._waiters = Waiters(unwanted=self.give_back)
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
-        self._searching = False
+        self.searching = False  # whether it is not clear that connections can be opened
         self._empty = asyncio.Event()
 
     @property
@@ -107,21 +107,7 @@ class Pool:
             raise Temporary(UNAVAILABLE, detail="the database component is not running")
         if not self._sessions and not self._opener.reachable:
             raise self._unreachable()
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Session] = loop.create_future()
-        self._waiters.append(waiter)
-        self._balance()
-        timer = loop.call_later(timeout, self._expire, waiter, timeout)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # Given to us and cancelled in the same turn of the loop: somebody else has use for it.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.give_back(waiter.result())
-            raise
-        finally:
-            timer.cancel()
-            self._leave(waiter)
+        return await self._waiters.wait(timeout, lambda: self._expired(timeout), begun=self._balance)
 
     def give_back(self, session: Session) -> None:
         """Take a connection back, in whatever state it is; never waits."""
@@ -129,7 +115,8 @@ class Pool:
         if session.busy:  # in the middle of something, as when a borrower's task was destroyed
             session.interrupted = True
         if connection.is_closed() or session.ruined or not self._running:
-            self._discard(session, "lost" if connection.is_closed() else "session" if self._running else "stopped")
+            lost = session.lost or connection.is_closed()
+            self._discard(session, "lost" if lost else "session" if self._running else "stopped")
         elif session.interrupted or session.changed or connection.is_in_transaction():
             self._spawn(self._restore(session))
         elif monotonic() >= session.ends:
@@ -138,30 +125,20 @@ class Pool:
             self._put(session)
 
     def _put(self, session: Session) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(session)
-                return
+        if self._waiters.serve(session):
+            return
         session.idle_since = monotonic()
         self._idle.append(session)
 
-    def _leave(self, waiter: asyncio.Future[Session]) -> None:
-        with contextlib.suppress(ValueError):
-            self._waiters.remove(waiter)
-
-    def _expire(self, waiter: asyncio.Future[Session], waited: float) -> None:
-        if waiter.done():
-            return
+    def _expired(self, waited: float) -> ChassisError:
         self._observer.timeouts.inc()
         if not self._opener.reachable:
-            waiter.set_exception(self._unreachable())
-            return
-        waiter.set_exception(
-            ResourceExhausted(
-                "the database is busy; try again",
-                detail=f"all {self.max_size} connections were in use for {waited:.3g} s (database.max_conns)",
-            )
+            return self._unreachable()
+        if len(self._sessions) < self.max_size:
+            return Temporary(UNAVAILABLE, detail=f"no connection was opened within {waited:.3g} s")
+        return ResourceExhausted(
+            "the database is busy; try again",
+            detail=f"all {self.max_size} connections were in use for {waited:.3g} s (database.max_conns)",
         )
 
     def _unreachable(self) -> Temporary:
@@ -223,19 +200,15 @@ class Pool:
             return
         if not self._opener.reachable:
             if not self._sessions:
-                for waiter in self._waiters:
-                    if not waiter.done():
-                        waiter.set_exception(self._unreachable())
-            if not self._searching:
-                self._searching = True
-                self._spawn(self._search())
-            return
-        self._open_more(len(self._waiters) - self._opening)
+                self._waiters.refuse(self._unreachable)
+            self._start_search()
+        elif not self.searching:
+            self._open_more(len(self._waiters) - self._opening)
 
     def _fill(self) -> None:
         """Open what is missing to `min_size`."""
         self._balance()
-        if self._running and self._opener.reachable:
+        if self._running and self._opener.reachable and not self.searching:
             self._open_more(self._min_size - self.size)
 
     def _open_more(self, wanted: int) -> None:
@@ -247,18 +220,24 @@ class Pool:
         try:
             connection = await self._opener.open()
         except Exception:
-            connection = None  # the opener says why, and is not reachable any more
+            if self._running:
+                self._start_search()
+            return
         finally:
             self._opening -= 1
-        if connection is not None:
-            self._add(connection)
+        self._add(connection)
         self._balance()
+
+    def _start_search(self) -> None:
+        if not self.searching:
+            self.searching = True
+            self._spawn(self._search())
 
     async def _search(self) -> None:
         try:
             connection = await self._opener.search()
         finally:
-            self._searching = False
+            self.searching = False
         self._add(connection)
         self._fill()
 
@@ -304,6 +283,7 @@ class Pool:
     def start(self) -> None:
         """Begin to open connections."""
         self._running = True
+        self._opener.on_unreachable = self._balance
         self._balance()
         self._look()
 
@@ -312,9 +292,7 @@ class Pool:
         self._running = False
         if self._timer is not None:
             self._timer.cancel()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(Temporary(UNAVAILABLE, detail="the database component is stopping"))
+        self._waiters.refuse(lambda: Temporary(UNAVAILABLE, detail="the database component is stopping"))
         for session in list(self._idle):
             self._idle.remove(session)
             self._retire(session, "stopped")

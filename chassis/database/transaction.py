@@ -67,11 +67,11 @@ class Work:
         self.failed: BaseException | None = None  # the statement after which the server takes no other
         self.over = False
 
-    def enter(self) -> Transaction:
-        """Give what stands for a block that begins."""
+    def enter(self) -> int:
+        """Note that a block begins, and give its number."""
         self._levels += 1
         self.open.add(self._levels)
-        return Transaction(self, self._levels)
+        return self._levels
 
     async def run(self, method: Any, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
         """Run a statement in the transaction."""
@@ -179,11 +179,6 @@ class Transaction:
         """A part of the transaction that can fail alone: `async with tx.transaction() as part`."""
         return Savepoint(self._check())
 
-    @property
-    def level(self) -> int:
-        """Which of the blocks within the transaction it stands for."""
-        return self._level
-
     def _check(self) -> Work:
         if self._work.over or self._level not in self._work.open:
             raise RuntimeError("the transaction is over: it was used outside of its block")
@@ -194,11 +189,6 @@ class OpenTransaction(Transaction):
     """A transaction that its owner ends: `commit()` or `rollback()`, whatever happens in between."""
 
     __slots__ = ()
-
-    @classmethod
-    def of(cls, work: Work) -> OpenTransaction:
-        """Stand for all of a transaction."""
-        return cls(work, work.enter().level)
 
     async def commit(self) -> None:
         """Have it stored.
@@ -235,7 +225,7 @@ class TransactionBlock:
         if self._work is not None:
             raise RuntimeError("a transaction() is for one `async with`")
         self._work = await self._lender.begin(self._begin, readonly=self._readonly)
-        return self._work.enter()
+        return Transaction(self._work, self._work.enter())
 
     async def __aexit__(
         self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -253,25 +243,25 @@ class TransactionBlock:
 class Savepoint:
     """A block within a transaction: what it did is undone when it raises, and the rest of the transaction goes on."""
 
-    __slots__ = ("_block", "_work")
+    __slots__ = ("_level", "_work")
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._block: Transaction | None = None
+        self._level: int | None = None
 
     async def __aenter__(self) -> Transaction:
-        if self._block is not None:
+        if self._level is not None:
             raise RuntimeError("a transaction() is for one `async with`")
         await self._work.run(self._work.lender.status, _SAVEPOINT, (), None)
-        self._block = self._work.enter()
-        return self._block
+        self._level = self._work.enter()
+        return Transaction(self._work, self._level)
 
     async def __aexit__(
         self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         work = self._work
-        assert self._block is not None
-        work.open.discard(self._block.level)
+        assert self._level is not None
+        work.open.discard(self._level)
         failed = work.failed
         if error is None and failed is None:
             await work.run(work.lender.status, _RELEASE, (), None)

@@ -4,8 +4,8 @@ The name on the endpoint is `{namespace}_{name}`, where the namespace is the ser
 
 >>> GRPC_CALLS.name, GRPC_CALLS.labels
 ('grpc_calls_total', ('method', 'status_code'))
->>> sorted(instrument.name for instrument in CATALOGUE if instrument.kind == "gauge")
-['build_info', 'event_in_flight', 'grpc_calls_in_flight', 'health_check_up']
+>>> [instrument.name for instrument in CATALOGUE if instrument.kind == "gauge" and not instrument.labels]
+['db_pool_active_connections', 'db_pool_idle_connections', 'db_pool_max_connections']
 """
 
 from __future__ import annotations
@@ -92,6 +92,77 @@ EVENT_DEAD_LETTERED = counter(
     "Events given up and put aside as dead letters, by the code of their last failure.",
     ("topic", "status_code"),
 )
+EVENT_BACKLOG = gauge(
+    "event_backlog", "Events that are stored and were not yet delivered to a durable.", ("topic", "durable")
+)
+EVENT_PULL_REBOUND = counter(
+    "event_pull_rebound_total",
+    "Times that pulling events was begun anew because the broker went silent, or forgot about it.",
+    ("topic",),
+)
+
+# The database. `statement` is the name given in `query(…, name="get_asset")`, or else the verb, `SELECT`;
+# `sqlstate_class` the first two characters of what the server answered, or `none`.
+
+DB_POOL_ACTIVE_CONNECTIONS = gauge("db_pool_active_connections", "Connections to the database that are in use.")
+DB_POOL_IDLE_CONNECTIONS = gauge("db_pool_idle_connections", "Connections to the database that wait to be used.")
+DB_POOL_MAX_CONNECTIONS = gauge("db_pool_max_connections", "The most connections to the database at a time.")
+DB_POOL_ACQUIRE_DURATION = histogram(
+    "db_pool_acquire_duration_seconds", "Time that a statement or a transaction waited for a connection."
+)
+DB_POOL_ACQUIRE_TIMEOUTS = counter(
+    "db_pool_acquire_timeouts_total", "Statements and transactions that were refused as no connection became free."
+)
+DB_CONNECTIONS_OPENED = counter("db_connections_opened_total", "Connections to the database that were opened.")
+DB_CONNECTIONS_CLOSED = counter(
+    "db_connections_closed_total",
+    "Connections to the database that ended: idle, lifetime, session (it could not be reset), unanswered, lost or "
+    "stopped.",
+    ("reason",),
+)
+DB_QUERY_DURATION = histogram(
+    "db_query_duration_seconds",
+    "Time from sending a statement to the end of its answer.",
+    ("statement", "status_code"),
+)
+DB_TRANSACTION_DURATION = histogram(
+    "db_transaction_duration_seconds",
+    "Time from BEGIN to the end of a transaction: committed, rolled_back, or unknown (COMMIT was not answered).",
+    ("outcome",),
+)
+DB_ERRORS = counter(
+    "db_errors_total", "Statements and connects that failed, by class of SQLSTATE.", ("sqlstate_class",)
+)
+DB_RETRIES = counter(
+    "db_retries_total",
+    "Repetitions: of a read or a BEGIN whose connection was lost, or of a transaction after a conflict.",
+    ("what",),
+)
+
+# The cache. `entity` is the first part of the key: of `asset:a-1` it is `asset`, of a key without `:` it is `unknown`.
+# A read is a hit, a miss, undecodable or an error, and never two of them.
+
+CACHE_HITS = counter("cache_hit_total", "Reads that found a value.", ("entity",))
+CACHE_MISSES = counter("cache_miss_total", "Reads that found no value.", ("entity",))
+CACHE_UNDECODABLE = counter(
+    "cache_undecodable_total",
+    "Reads that found what is no message of the expected type and schema, and took it for no value.",
+    ("entity",),
+)
+CACHE_GET_ERRORS = counter("cache_get_error_total", "Reads that the cache did not answer.", ("entity",))
+CACHE_SET_ERRORS = counter("cache_set_error_total", "Values that the cache did not take.", ("entity",))
+CACHE_DELETE_ERRORS = counter("cache_delete_error_total", "Deletions that the cache did not confirm.", ("entity",))
+CACHE_SKIPS = counter(
+    "cache_skip_total",
+    "Loaded values that were not stored, because the cache had not answered or the entry was changed meanwhile.",
+    ("entity",),
+)
+CACHE_OPERATION_DURATION = histogram(
+    "cache_operation_duration_seconds",
+    "Time that the cache took to answer, or to be given up.",
+    ("operation",),
+    (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
 
 # The service itself. `system` is `grpc` or `http`.
 
@@ -130,6 +201,27 @@ CATALOGUE: tuple[Instrument[Any], ...] = (
     EVENT_IN_FLIGHT,
     EVENT_REDELIVERED,
     EVENT_DEAD_LETTERED,
+    EVENT_BACKLOG,
+    EVENT_PULL_REBOUND,
+    DB_POOL_ACTIVE_CONNECTIONS,
+    DB_POOL_IDLE_CONNECTIONS,
+    DB_POOL_MAX_CONNECTIONS,
+    DB_POOL_ACQUIRE_DURATION,
+    DB_POOL_ACQUIRE_TIMEOUTS,
+    DB_CONNECTIONS_OPENED,
+    DB_CONNECTIONS_CLOSED,
+    DB_QUERY_DURATION,
+    DB_TRANSACTION_DURATION,
+    DB_ERRORS,
+    DB_RETRIES,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_UNDECODABLE,
+    CACHE_GET_ERRORS,
+    CACHE_SET_ERRORS,
+    CACHE_DELETE_ERRORS,
+    CACHE_SKIPS,
+    CACHE_OPERATION_DURATION,
     AUTH_FAILURES,
     TASK_CRASHES,
     HEALTH_CHECK_UP,

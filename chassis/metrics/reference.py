@@ -23,7 +23,7 @@ names.
 - No instrument has more than 2,000 series: further label values are recorded in one series named `overflow`.
 """
 
-_TITLES = {"grpc": "RPCs", "http": "HTTP", "event": "Events"}
+_TITLES = {"grpc": "RPCs", "http": "HTTP", "event": "Events", "cache": "The cache", "db": "Database"}
 
 
 def reference(catalogue: Sequence[Instrument[Any]] = CATALOGUE) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from chassis.call import Interceptor
 from chassis.component import Component, StartError
 from chassis.server.builtin import HealthService, add_reflection
 from chassis.server.registrar import Handlers, Registrar
-from interceptors.handlers import Serving
+from interceptors.edge import Serving
 
 if TYPE_CHECKING:
     from chassis.health import Health
@@ -78,7 +79,8 @@ class GrpcServer(Component):
         # When running calls are cut, on the clock of the event loop; in place of `grace` once it is known.
         self.deadline: float | None = None
         self._limits = limits or Limits()
-        self._serving = Serving()
+        limit = self._limits.max_send_message_bytes
+        self._serving = Serving(limit if limit >= 0 else math.inf)
         self._health = HealthService(health)
         self._server: grpc.aio.Server | None = None
         registrar = Registrar()
@@ -108,6 +110,10 @@ class GrpcServer(Component):
         await server.start()
         self._server = server
         await self._health.start()
+
+    async def tell_health(self) -> None:
+        """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
+        await self._health.tell()
 
     async def stop(self) -> None:
         await self._health.stop()

@@ -7,7 +7,8 @@ import grpc
 
 from chassis.auth.public import is_public
 from chassis.call import Interceptor, Method
-from interceptors.handlers import ComposedHandler, Serving, behaviour_of, unknown_handler
+from interceptors.edge import Serving
+from interceptors.handlers import ComposedHandler, behaviour_of, unknown_handler
 
 
 class Registrar:

@@ -32,11 +32,10 @@ from chassis.errors import ChassisError, Crash
 from chassis.tracing.conventions import SpanShape, clean
 from chassis.tracing.propagation import baggage_of, tracestate_of
 from chassis.tracing.resource import chassis_version, resource_of
-from chassis.tracing.sampling import RatioSampler, ToldIdGenerator
+from chassis.tracing.sampling import DECIDED, RatioSampler, ToldIdGenerator
 
-_EMPTY = Context()
 # The key that OpenTelemetry keeps the current span under; learnt once, so that a call needs one dict and no copies.
-(_SPAN,) = set_span_in_context(INVALID_SPAN, _EMPTY)
+(_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 _RECEIVED_BAGGAGE = create_key("chassis-received-baggage")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
@@ -126,16 +125,21 @@ class Recorder:
             context = _with_baggage(call, _UNSAMPLED) if "baggage" in call.metadata else _UNSAMPLED_CONTEXT
             return attach(context), None, True
         if parent is None:
-            self._ids.tell(trace_id)
-            span = self._start(call, shape, _EMPTY)
+            span = self._start_decided(call, shape, trace_id, span_id, DECIDED)
         else:
             remote = _span_context(parent, tracestate_of(call), remote=True)
             links = (Link(remote),) if shape.process else ()
             span = self._start(call, shape, Context({_SPAN: NonRecordingSpan(remote)}), links)
+            call.trace = _trace_context(span.get_span_context())
         return attach(_with_baggage(call, span)), span, True
 
+    def _start_decided(self, call: Call, shape: SpanShape, trace_id: str, span_id: str, before: Context) -> Span:
+        self._ids.tell(trace_id, span_id)
+        call.trace = TraceContext(trace_id, span_id, True)
+        return self._start(call, shape, before)
+
     def _start(self, call: Call, shape: SpanShape, before: Context, links: tuple[Link, ...] = ()) -> Span:
-        span = self._tracer.start_span(
+        return self._tracer.start_span(
             shape.name,
             before,
             shape.kind,
@@ -144,8 +148,6 @@ class Recorder:
             record_exception=False,
             set_status_on_exception=False,
         )
-        call.trace = _trace_context(span.get_span_context())
-        return span
 
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
         """The same for a call that this process makes; what it sends along says which span it comes from."""
@@ -176,8 +178,10 @@ class Recorder:
             self._inject(call, tracestate, current)
             return None, None, True
         if parent is None:
-            self._ids.tell(trace_id)
-        span = self._start(call, shape, current)
+            span = self._start_decided(call, shape, trace_id, span_id, current)
+        else:
+            span = self._start(call, shape, current)
+            call.trace = _trace_context(span.get_span_context())
         self._inject(call, tracestate, current)
         return attach(Context({**current, _SPAN: span})), span, True
 

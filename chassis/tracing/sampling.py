@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import Attributes
+
+DECIDED = Context()
+"""Nothing is current, and the new trace that begins here is to be recorded; known by being this very object."""
 
 
 class RatioSampler(ParentBased):
@@ -26,22 +34,37 @@ class RatioSampler(ParentBased):
         # Digits of the same number compare as the numbers do, and need no conversion; "g" is above all of them.
         self._bound = f"{root.bound:016x}" if root.bound <= TraceIdRatioBased.TRACE_ID_LIMIT else "g"
 
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        if parent_context is DECIDED:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+        return super().should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
     def keeps(self, trace_id: str) -> bool:
         """Whether a trace that begins here, with this id of 32 hex digits, is recorded."""
         return trace_id[16:] < self._bound
 
 
 class ToldIdGenerator(IdGenerator):
-    """Draws ids, and gives a trace the id that was decided on before."""
+    """Draws ids, and gives a trace and its first span those that were decided on before."""
 
     def __init__(self, generator: random.Random) -> None:
         self._draw = generator.getrandbits
         # Each thread its own: a span that a user begins in another thread must not take it.
         self._told = threading.local()
 
-    def tell(self, trace_id: str) -> None:
-        """The id for the next trace that begins in this thread."""
+    def tell(self, trace_id: str, span_id: str) -> None:
+        """The ids for the next trace that begins in this thread, and for the span that begins it."""
         self._told.trace_id = int(trace_id, 16)
+        self._told.span_id = int(span_id, 16)
 
     def draw(self) -> tuple[str, str]:
         """The id of a new trace and that of a span in it, as text; one draw for both."""
@@ -50,10 +73,11 @@ class ToldIdGenerator(IdGenerator):
 
     def generate_trace_id(self) -> int:
         told: int | None = self._told.__dict__.pop("trace_id", None)
-        return (self._draw(128) or 1) if told is None else told  # 0 means none
+        return told or self._draw(128) or 1  # 0 means none
 
     def generate_span_id(self) -> int:
-        return self._draw(64) or 1
+        told: int | None = self._told.__dict__.pop("span_id", None)
+        return told or self._draw(64) or 1
 
     def is_trace_id_random(self) -> bool:
         return True

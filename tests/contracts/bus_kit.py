@@ -9,8 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
 from chassis.bus import Backend, Bus, Consumer, Delivery, Intake, MemoryBackend, MemoryBroker
 from chassis.retry import Policy
+from chassis.testing.servers import AccountForTest
 
 PATIENCE = 20.0
 """Seconds after which a test stops waiting for what should have happened long before."""
@@ -31,7 +34,25 @@ class MemoryKit:
         pass
 
 
-KITS: dict[str, Callable[[], Any]] = {"memory": MemoryKit}
+class JetStreamKit:
+    """Backends that reach one account of a NATS server."""
+
+    def __init__(self, account: AccountForTest) -> None:
+        self._account = account
+
+    def backend(self) -> Backend:
+        from chassis.bus.jetstream import JetStreamBackend
+
+        return JetStreamBackend([self._account.url], client_name="contract suite")
+
+    async def close(self) -> None:
+        pass
+
+
+KITS: dict[str, Callable[[pytest.FixtureRequest], Any]] = {
+    "memory": lambda request: MemoryKit(),
+    "jetstream": lambda request: JetStreamKit(request.getfixturevalue("nats_account")),
+}
 
 
 class World:

@@ -143,7 +143,7 @@ async def test_a_thread_takes_no_trace_id_that_was_meant_for_another() -> None:
     recorder = tracing.recorder
     assert recorder is not None
     ids = recorder.provider.id_generator
-    ids.tell("0af7651916cd43dd8448eb211c80319c")  # type: ignore[attr-defined]
+    ids.tell("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")  # type: ignore[attr-defined]
     elsewhere: list[int] = []
     thread = threading.Thread(target=lambda: elsewhere.append(ids.generate_trace_id()))
     thread.start()

@@ -1,0 +1,189 @@
+"""The edge of a served RPC: between gRPC's own context and the composed chain, and the only place that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Self
+
+from grpc import StatusCode
+from grpc.aio import AbortError, BaseError
+
+from chassis.call import Call, Method, Proceed, enter
+from chassis.errors import Cancelled, ChassisError, classify
+from interceptors.status import sendable, text_of, trailers_of
+
+# A client measures its deadline from its own start, and the time it sends is rounded up by as much as 1 %: it gives up
+# a little before the deadline that is seen here. A cancellation this close to the deadline (seconds; share) is its end.
+_DEADLINE_SLACK = 0.02
+
+_NOTHING_LEFT: tuple[Any, ...] = ()  # by the end of a chain, all replies are written
+
+
+class Serving:
+    """The calls that a server is working on, and whether it has begun to cut off those that did not end in time.
+
+    `max_reply_bytes` is what the server was told to send at most in one message; gRPC itself would find out only after
+    everyone has recorded OK.
+    """
+
+    __slots__ = ("_idle", "calls", "cut", "max_reply_bytes")
+
+    def __init__(self, max_reply_bytes: float = math.inf) -> None:
+        self.calls: set[Call] = set()
+        self.cut = False
+        self.max_reply_bytes = max_reply_bytes
+        self._idle: asyncio.Event | None = None
+
+    def ended(self, call: Call) -> None:
+        """One call is over, its `finally` blocks included."""
+        self.calls.discard(call)
+        if self._idle is not None and not self.calls:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is worked on. gRPC's own stop does not wait for handlers that it cancelled."""
+        self._idle = asyncio.Event()
+        if self.calls:
+            await self._idle.wait()
+
+
+class ClientGone(asyncio.CancelledError):
+    """The client went away, or its deadline passed: there is nobody left to answer."""
+
+
+class ServedCall(Call):
+    """A call that came in over gRPC; `transport` is gRPC's own ServicerContext."""
+
+    __slots__ = ("_decode", "_message", "_pairs", "_serving")
+
+    def __init__(
+        self, method: Method, context: Any, request: Any, decode: Callable[[Any, Any], Any], serving: Serving
+    ) -> None:
+        super().__init__(method, context, request)
+        self._decode = decode
+        self._message: Any = None
+        self._pairs: Any = None
+        self._serving = serving
+
+    def _received(self) -> Any:
+        # Kept, because gRPC builds all of it anew each time it is asked.
+        if self._pairs is None:
+            self._pairs = self.transport.invocation_metadata() or ()
+        return self._pairs
+
+    def _read_metadata(self) -> MutableMapping[str, str]:
+        # From the last to the first, so that the first of a name stays.
+        return {name: value for name, value in reversed(self._received()) if isinstance(value, str)}
+
+    def _read_deadline(self) -> float | None:
+        remaining = self.transport.time_remaining()
+        return None if remaining is None else time.monotonic() + remaining
+
+    def _read_request(self) -> Any:
+        if self._message is None:
+            self._message = self._decode(self._raw, self.transport)
+        return self._message
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self._received() if key == name and isinstance(value, str)]
+
+    @property
+    def peer(self) -> str:
+        # Once the call is over, gRPC has freed what the context would look at, and looking would end the process.
+        return str(self.transport.peer()) if self in self._serving.calls else ""
+
+    def code_of(self, error: BaseException) -> StatusCode:
+        # Whatever a handler raises while it is being cancelled, the client has its status already.
+        if not isinstance(error, asyncio.CancelledError) and not given_up():
+            return super().code_of(error)
+        if self._serving.cut:
+            return StatusCode.UNAVAILABLE
+        remaining = self.time_remaining()
+        if remaining is not None:
+            total = remaining + time.perf_counter() - self.started
+            if remaining <= max(_DEADLINE_SLACK, total * _DEADLINE_SLACK):
+                return StatusCode.DEADLINE_EXCEEDED
+        return StatusCode.CANCELLED
+
+
+class Requests:
+    """A stream of requests, that ends only if its caller ended it."""
+
+    __slots__ = ("_context", "_messages", "ended")
+
+    def __init__(self, messages: Any, context: Any) -> None:
+        self._messages = messages
+        self._context = context
+        self.ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._messages.__anext__()
+        except StopAsyncIteration:
+            # grpc.aio ends the stream in the same way when the caller is gone, and tells the difference, by cancelling,
+            # a moment later. Until one more read has come back it has told.
+            await self._context.read()
+            self.ended = True
+            raise
+
+
+def given_up() -> bool:
+    """Whether gRPC has cancelled the call being served here: the client went away, or the deadline passed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def edge(
+    chain: Proceed, method: Method, decode: Callable[[Any, Any], Any], serving: Serving
+) -> Callable[[Any, Any], Any]:
+    """The function that gRPC calls for each request of a method."""
+
+    async def serve(request: Any, context: Any) -> Any:
+        call = ServedCall(method, context, request, decode, serving)
+        enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
+        serving.calls.add(call)
+        try:
+            return await chain(call)
+        except BaseException as error:
+            return await _tell(call, context, error)
+        finally:
+            serving.ended(call)
+
+    if not method.kind.response_streaming:
+        return serve
+
+    # gRPC takes a coroutine that writes as well, but others' interceptors (OpenTelemetry's) iterate over the behaviour.
+    async def stream(request: Any, context: Any) -> Any:
+        await serve(request, context)
+        for message in _NOTHING_LEFT:
+            yield message
+
+    return stream
+
+
+async def _tell(call: Call, context: Any, error: BaseException) -> None:
+    """Answer the client once: the only place from which a status is sent."""
+    if context.done():
+        return  # the servicer aborted by itself, and gRPC has sent that
+    if isinstance(error, ClientGone):
+        raise error
+    if given_up():
+        raise ClientGone from error
+    if isinstance(error, asyncio.CancelledError):
+        # Stray: something that the handler awaited was cancelled. Unanswered, the client would wait for its deadline.
+        told: ChassisError = Cancelled("cancelled by the service while it worked on this call", code=call.code)
+    else:
+        told = classify(error, call.request_id)
+    trailers = sendable((*(context.trailing_metadata() or ()), *trailers_of(told)))
+    try:
+        await context.abort(call.code, text_of(told), trailers)
+    except AbortError:
+        raise
+    except BaseError as refused:  # the client went away in this moment
+        raise ClientGone from refused

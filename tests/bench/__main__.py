@@ -1,0 +1,85 @@
+"""`make bench`: measure, as ratios in interleaved runs, and show what is reached.
+
+    make bench                    everything, five rounds, below six minutes
+    make bench ROUNDS=3           a quick look
+    make bench SUITES=unary       some of it: unary concerns methods streaming latency
+    make bench LOAD=own           without h2load, where it is installed
+
+The server runs on one core, the load on another; nothing but 127.0.0.1 is used. Figures of one machine mean nothing on
+another, their ratios do. The results are written to bench-results/ as JSON, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.bench import load, report
+from tests.bench.child import Launcher, cores, pin
+from tests.bench.credentials import Credentials
+from tests.bench.rpc_suites import rpc_suites
+
+_ROUNDS = 5
+_RESULTS = Path("bench-results")
+
+
+def main() -> int:
+    """Run what the environment asks for; returns the exit code."""
+    try:
+        rounds, h2load = _rounds(), _with_h2load()
+        suites = rpc_suites(h2load=h2load)
+        wanted = os.environ.get("SUITES", "").replace(",", " ").split()
+        known = [suite.name for suite in suites]
+        for name in wanted:
+            if name not in known:
+                raise ValueError(f"SUITES: there is no {name!r}; there are {' '.join(known)}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    server_core, load_core = cores()
+    if server_core is None:
+        print("There is only one core: server and load share it, and the figures say little.", file=sys.stderr)
+    pin(load_core)
+    about = report.facts(rounds, "h2load" if h2load else "own client")
+    launcher = Launcher(server_core, Credentials.new())
+    measured = []
+    for suite in suites:
+        if wanted and suite.name not in wanted:
+            continue
+        try:
+            samples = suite.run(launcher, rounds, lambda text: print(text, file=sys.stderr, flush=True))
+        except (RuntimeError, OSError) as error:
+            print(f"{suite.title}: {error}", file=sys.stderr)
+            return 1
+        measured.append((suite, samples))
+        print(report.tables(suite, samples), flush=True)
+    path = report.save(_RESULTS, about, measured)
+    print(f"{rounds} rounds, load by {about['load']}; saved to {path}")
+    share = report.disturbed(measured)
+    if share is not None:
+        print(f"a server had only {share:.0%} of its core in a round: something else is running, and ratios are rough")
+    for suite, samples in measured:
+        for title in report.missed(suite, samples):
+            print(f"floor not reached: {suite.title}: {title}")
+    return 0
+
+
+def _rounds() -> int:
+    text = os.environ.get("ROUNDS", "") or str(_ROUNDS)
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"ROUNDS is a number of rounds, 1 or more, and not {text!r}")
+    return int(text)
+
+
+def _with_h2load() -> bool:
+    choice = os.environ.get("LOAD", "")
+    if choice not in ("", "own", "h2load"):
+        raise ValueError(f"LOAD is own or h2load, and not {choice!r}")
+    if choice == "h2load" and not load.has_h2load():
+        raise ValueError("LOAD: h2load is not installed (Debian: nghttp2-client)")
+    return choice != "own" and load.has_h2load()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""grpc.aio as it comes: what everything else is measured against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from tests.bench.serve import Stop
+from tests.bench.servicer import add_to
+
+
+async def build(settings: dict[str, Any], public_key: str) -> tuple[int, Stop]:
+    """Start it; the one setting is `methods`. It gets the token of each call, and does not look at it."""
+    server = grpc.aio.server()
+    add_to(server, settings.get("methods", 4))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return port, lambda: server.stop(None)

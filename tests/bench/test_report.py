@@ -1,0 +1,60 @@
+"""The table shows what was measured, and what was not reached."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.bench import report
+from tests.bench.statistics import Goal, Sample
+from tests.bench.suite import Comparison, Suite, Variant, cpu, rate
+
+SUITE = Suite(
+    "unary",
+    "Unary calls",
+    "calls",
+    [Variant("chassis", "chassis"), Variant("bare", "bare")],
+    [
+        Comparison("chassis / bare", "chassis", "bare", rate, Goal(0.85, 0.92)),
+        Comparison("what it adds", "chassis", "bare", cpu, Goal(20, 8, at_most=True), "difference", "us"),
+    ],
+    lambda children: lambda child: Sample(1, 1),
+)
+
+
+def samples(chassis: float) -> dict[str, list[Sample]]:
+    return {"chassis": [Sample(chassis, 1e6 / chassis)] * 3, "bare": [Sample(3000, 1e6 / 3000)] * 3}
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_row_has_the_rate_the_cpu_and_the_share_of_the_core() -> None:
+    lines = report.tables(SUITE, samples(2700)).splitlines()
+    assert cells(lines[4]) == ["chassis", "2,700 (2,700..2,700)", "370", "1.00"]
+
+
+def test_a_floor_that_is_reached_says_yes_and_one_that_is_not_says_no() -> None:
+    lines = report.tables(SUITE, samples(2700)).splitlines()
+    assert cells(lines[9]) == ["chassis / bare", "0.90", "0.90..0.90", "0.90", "0.85", "0.92", "yes"]
+    assert cells(lines[10]) == ["what it adds", "37.0 us", "37.0..37.0", "", "<= 20", "<= 8", "NO"]
+    assert report.missed(SUITE, samples(2700)) == ["what it adds"]
+
+
+def test_all_lines_of_a_table_are_equally_long() -> None:
+    lines = report.tables(SUITE, samples(123456)).splitlines()
+    assert len({len(line) for line in lines[2:6]}) == len({len(line) for line in lines[7:11]}) == 1
+
+
+def test_a_server_that_had_to_share_its_core_is_told() -> None:
+    assert report.disturbed([(SUITE, samples(2700))]) is None
+    shared = {"chassis": [Sample(1, 1, busy=0.5)], "bare": [Sample(1, 1)]}
+    assert report.disturbed([(SUITE, shared)]) == 0.5
+
+
+def test_results_are_saved_with_every_sample(tmp_path: Path) -> None:
+    path = report.save(tmp_path / "results", {"time": "2026-01-01T00:00:00Z"}, [(SUITE, samples(2700))])
+    saved = json.loads(path.read_text())["suites"]["unary"]
+    assert [each["rate"] for each in saved["samples"]["chassis"]] == [2700, 2700, 2700]
+    assert [each["verdict"] for each in saved["compared"]] == ["reached", "short"]

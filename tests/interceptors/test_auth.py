@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from cqi.testing.v1 import echo_pb2 as pb
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2
+
+from chassis.auth import ApiKeyAuthenticator
+from chassis.call import Call, Interceptor, Kind, Method, Principal, compose, current_principal
+from chassis.errors import PermissionDenied, Unauthorized
+from interceptors import AuthInterceptor, IdentityInterceptor
+from tests.interceptors.echo_kit import Recording, Scripted, Serving
+
+TOKEN = "key-of-a-caller-0123456789"
+BEARER = [("authorization", f"Bearer {TOKEN}")]
+KNOWN = ApiKeyAuthenticator({"cqmd": [TOKEN]})
+MADE = Method.grpc("/pkg.Prices/Get", Kind.UNARY_UNARY, "client")
+SERVED = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
+
+
+class Answering:
+    """An authenticator that does what it is told."""
+
+    def __init__(self, answer: Callable[[str], Any]) -> None:
+        self._answer = answer
+
+    def authenticate(self, token: str) -> Any:
+        return self._answer(token)
+
+
+def raising(error: BaseException) -> Callable[[str], Any]:
+    def answer(token: str) -> Any:
+        raise error
+
+    return answer
+
+
+async def later(token: str) -> Principal:
+    return Principal("later", "service", "api_key")
+
+
+async def nobody_later(token: str) -> None: ...
+
+
+async def test_the_principal_is_known_to_the_handler(serving: Serving) -> None:
+    seen: list[Any] = []
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        seen.append(current_principal())
+        return pb.EchoReply()
+
+    echo = await serving.composed(AuthInterceptor(KNOWN), servicer=Scripted(Echo=behave))
+    await echo.stub.Echo(pb.EchoRequest(), metadata=BEARER)
+
+    assert seen[0].actor_id == "service:cqmd"
+
+
+@pytest.mark.parametrize(
+    "metadata", [[], [("authorization", "Bearer wrong")], [*BEARER, *BEARER], [("authorization", "Basic abc")]]
+)
+async def test_who_does_not_say_who_they_are_gets_nowhere(
+    serving: Serving, recording: Recording, metadata: list[tuple[str, str]]
+) -> None:
+    inner = Recording()
+    echo = await serving.composed(recording, AuthInterceptor(KNOWN), inner)
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=metadata))
+
+    assert error.code() is StatusCode.UNAUTHENTICATED
+    assert recording.codes == ["UNAUTHENTICATED"]
+    assert inner.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/cqi.testing.v1.EchoService/Nothing",
+        "/grpc.health.v1.Health/../x",
+        "/grpc.health.v1.Health/check",
+        "/grpc.health.v1.health/Check",
+        "/grpc.health.v1.Health/Check/",
+        "//grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Check?",
+        "/grpc.health.v1.Health/%43heck",
+        "/grpc.reflection.v1.ServerReflection/serverReflectionInfo",
+        "/grpc.reflection.v2.ServerReflection/ServerReflectionInfo",
+        "/",
+        "/x",
+    ],
+)
+async def test_what_only_looks_like_an_exempt_name_needs_credentials(serving: Serving, path: str) -> None:
+    echo = await serving.composed(AuthInterceptor(KNOWN), reflection=True)
+    method = echo.channel.unary_unary(path)
+
+    without = await echo.fails(method(b""))
+    given = await echo.fails(method(b"", metadata=BEARER))
+
+    assert (without.code(), given.code()) == (StatusCode.UNAUTHENTICATED, StatusCode.UNIMPLEMENTED)
+
+
+@pytest.mark.parametrize("name", ["grpc.reflection.v1", "grpc.reflection.v1alpha"])
+async def test_health_and_reflection_need_no_credentials(serving: Serving, name: str) -> None:
+    echo = await serving.composed(AuthInterceptor(KNOWN), reflection=True)
+    check = echo.channel.unary_unary(
+        "/grpc.health.v1.Health/Check", response_deserializer=health_pb2.HealthCheckResponse.FromString
+    )
+    reflect = echo.channel.stream_stream(f"/{name}.ServerReflection/ServerReflectionInfo")
+
+    assert (await check(b"")).status == health_pb2.HealthCheckResponse.SERVING
+    assert [answer async for answer in reflect(iter([]))] == []
+
+
+async def test_other_names_can_be_open_or_none_at_all(serving: Serving) -> None:
+    closed = await serving.composed(AuthInterceptor(KNOWN, public=()))
+    opened = await serving.composed(AuthInterceptor(KNOWN, public=["/cqi.testing.v1.EchoService/Echo"]))
+
+    error = await closed.fails(closed.channel.unary_unary("/grpc.health.v1.Health/Check")(b""))
+
+    assert error.code() is StatusCode.UNAUTHENTICATED
+    assert (await opened.stub.Echo(pb.EchoRequest(text="open"))).text == "open"
+
+
+async def test_methods_that_the_server_was_told_are_public_are(serving: Serving) -> None:
+    echo = await serving.composed(AuthInterceptor(KNOWN), public=["/cqi.testing.v1.EchoService/Echo"])
+
+    assert (await echo.stub.Echo(pb.EchoRequest(text="open"))).text == "open"
+    error = await echo.fails(anext(aiter(echo.stub.EchoStream(pb.EchoRequest()))))
+    assert error.code() is StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raising(RuntimeError(f"no connection, tried with {TOKEN}")),
+        raising(KeyError(TOKEN)),
+        lambda token: None,
+        lambda token: "cqmd",
+        nobody_later,
+    ],
+)
+async def test_an_authenticator_that_fails_lets_nobody_through(
+    serving: Serving, recording: Recording, answer: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = Recording()
+    echo = await serving.composed(recording, AuthInterceptor(Answering(answer)), inner)
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert error.code() is StatusCode.UNAVAILABLE
+    assert inner.calls == []
+    assert TOKEN not in f"{error.details()}{recording.calls[0].error!r}{recording.calls[0].error.detail}{caplog.text}"
+
+
+@pytest.mark.parametrize("cls", [Unauthorized, PermissionDenied])
+async def test_what_an_authenticator_says_is_answered(serving: Serving, cls: type[Any]) -> None:
+    echo = await serving.composed(AuthInterceptor(Answering(raising(cls("not you")))))
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert (error.code(), error.details()) == (cls.meaning.code, "not you")
+
+
+async def test_an_authenticator_may_have_to_wait(serving: Serving, recording: Recording) -> None:
+    echo = await serving.composed(recording, AuthInterceptor(Answering(later)))
+
+    await echo.stub.Echo(pb.EchoRequest(), metadata=BEARER)
+
+    assert recording.calls[0].principal.id == "later"
+
+
+def test_auth_is_for_requests_that_are_served() -> None:
+    auth = AuthInterceptor(KNOWN)
+    event = Method("event", "server", "topic", "memory", "process", Kind.EVENT)
+    public = Method("http", "server", "/docs", "", "GET", Kind.UNARY_UNARY, public=True)
+
+    assert auth.applies(SERVED)
+    assert [auth.applies(method) for method in (MADE, event, public)] == [False] * 3
+
+
+# Identity.
+
+
+async def sent(interceptor: Interceptor, parent: Call | None = None, **metadata: str) -> str | None:
+    """The credentials that a call going out carries."""
+    call = Call(MADE, parent=parent)
+    call.metadata.update(metadata)
+
+    async def handle(call: Call) -> str | None:
+        return call.metadata.get("authorization")
+
+    header: str | None = await compose([interceptor], MADE, handle)(call)
+    return header
+
+
+def served(token: str | None = "callers-own") -> Call:
+    call = Call(SERVED)
+    call.principal = Principal("cqmd", "service", "api_key", token=token)
+    return call
+
+
+async def test_a_service_says_who_it_is() -> None:
+    assert await sent(IdentityInterceptor("mine")) == "Bearer mine"
+    assert await sent(IdentityInterceptor("mine"), served()) == "Bearer mine"
+
+
+async def test_a_token_that_changes_is_asked_for_each_time() -> None:
+    tokens = iter(["first", "second"])
+    identity = IdentityInterceptor(lambda: next(tokens))
+
+    assert [await sent(identity), await sent(identity)] == ["Bearer first", "Bearer second"]
+
+
+async def test_without_one_of_its_own_the_callers_credentials_are_passed_on() -> None:
+    assert await sent(IdentityInterceptor(), served()) == "Bearer callers-own"
+    assert await sent(IdentityInterceptor(), served(token=None)) is None
+    assert await sent(IdentityInterceptor(), Call(SERVED)) is None
+    assert await sent(IdentityInterceptor()) is None
+
+
+async def test_targets_that_are_not_to_see_them_do_not() -> None:
+    assert await sent(IdentityInterceptor(forward=False), served()) is None
+    assert await sent(IdentityInterceptor("mine", forward=False), served()) == "Bearer mine"
+
+
+async def test_a_function_that_has_no_token_right_now_does_not_hand_out_the_callers() -> None:
+    assert await sent(IdentityInterceptor(lambda: None, forward=False), served()) is None  # type: ignore[arg-type, return-value]
+
+
+async def test_credentials_that_the_call_has_are_kept() -> None:
+    assert await sent(IdentityInterceptor("mine"), served(), authorization="Bearer given") == "Bearer given"
+
+
+def test_identity_is_for_calls_going_out() -> None:
+    publish = Method("event", "client", "topic", "memory", "publish", Kind.EVENT)
+
+    assert IdentityInterceptor().applies(MADE)
+    assert not IdentityInterceptor("mine").applies(SERVED)
+    assert not IdentityInterceptor("mine").applies(publish)
+    assert not IdentityInterceptor(forward=False).applies(MADE)
+
+
+async def test_it_works_alone_on_a_channel(serving: Serving) -> None:
+    recording = Recording()
+    echo = await serving.composed(recording, AuthInterceptor(KNOWN), around_client=(IdentityInterceptor(TOKEN),))
+
+    await echo.stub.Echo(pb.EchoRequest())
+    await echo.stub.Collect(iter([pb.EchoRequest()]))
+
+    assert [call.principal.id for call in recording.calls] == ["cqmd", "cqmd"]
+    assert isinstance(echo.channel, grpc.aio.Channel)

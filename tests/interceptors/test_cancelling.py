@@ -1,0 +1,238 @@
+"""Callers that give up, deadlines that pass, and servers that stop, while a handler works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from cqi.testing.v1 import echo_pb2 as pb
+
+from chassis.errors import NotFound
+from tests.interceptors.echo_kit import WAIT, Recording, Scripted, Serving
+
+REPLY = pb.EchoReply()
+
+
+class Working:
+    """A handler at work, which notes how it ended."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.saw: list[str] = []
+
+    async def work(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.saw.append("cancelled")
+            raise
+        finally:
+            self.ended.set()
+
+    async def unary(self, request: Any, context: Any) -> None:
+        await self.work()
+
+    async def stream(self, request: Any, context: Any) -> AsyncIterator[pb.EchoReply]:
+        yield REPLY
+        await self.work()
+
+    async def writing(self, request: Any, context: Any) -> None:
+        await context.write(REPLY)
+        await self.work()
+
+
+@pytest.mark.parametrize(("method", "style"), [("Echo", "unary"), ("EchoStream", "stream"), ("EchoStream", "writing")])
+async def test_a_handler_is_cancelled_when_the_client_cancels(
+    serving: Serving, recording: Recording, method: str, style: str
+) -> None:
+    working = Working()
+    echo = await serving.composed(recording, servicer=Scripted(**{method: getattr(working, style)}))
+
+    call = getattr(echo.stub, method)(pb.EchoRequest())
+    if method == "EchoStream":
+        await call.read()
+    await working.begun.wait()
+    call.cancel()
+
+    await asyncio.wait_for(working.ended.wait(), 5)
+    assert working.saw == ["cancelled"]
+    assert await recording.until(1) == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+@pytest.mark.parametrize("method", ["Collect", "Converse"])
+async def test_an_upload_that_breaks_off_does_not_end_like_a_whole_one(
+    serving: Serving, recording: Recording, method: str, how: str
+) -> None:
+    received, whole = asyncio.Event(), []
+
+    async def take(requests: AsyncIterator[pb.EchoRequest]) -> None:
+        async for _ in requests:
+            received.set()
+        whole.append(True)
+
+    async def collect(requests: AsyncIterator[pb.EchoRequest], context: Any) -> pb.EchoReply:
+        await take(requests)
+        return REPLY
+
+    async def converse(requests: AsyncIterator[pb.EchoRequest], context: Any) -> AsyncIterator[pb.EchoReply]:
+        await take(requests)
+        yield REPLY
+
+    echo = await serving.composed(recording, servicer=Scripted(Collect=collect, Converse=converse))
+    # Often enough: what ends the stream and what cancels the handler are told to it one after the other.
+    for count in range(1, 11):
+        received.clear()
+        call = getattr(echo.stub, method)(timeout=0.2 if how == "deadline" else 10)
+        await call.write(pb.EchoRequest())
+        await received.wait()
+        if how == "cancel":
+            call.cancel()
+        await recording.until(count)
+
+    assert set(recording.codes) == {"CANCELLED" if how == "cancel" else "DEADLINE_EXCEEDED"}
+    assert whole == []
+
+
+@pytest.mark.parametrize("method", ["Collect", "Converse"])
+async def test_an_upload_that_is_read_from_the_context_ends_with_its_deadline(
+    serving: Serving, recording: Recording, method: str
+) -> None:
+    received = asyncio.Event()
+
+    async def take(context: Any) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            received.set()
+
+    async def collect(requests: object, context: Any) -> pb.EchoReply:
+        await take(context)
+        return REPLY
+
+    async def converse(requests: object, context: Any) -> None:
+        await take(context)
+
+    echo = await serving.composed(recording, servicer=Scripted(Collect=collect, Converse=converse))
+    call = getattr(echo.stub, method)(timeout=0.2)
+    await call.write(pb.EchoRequest())
+    await received.wait()
+
+    assert await recording.until(1) == ["DEADLINE_EXCEEDED"]
+
+
+@pytest.mark.parametrize("then", ["returns", "raises an error of its own", "crashes"])
+async def test_what_a_handler_makes_of_its_cancellation_changes_no_record(
+    serving: Serving, recording: Recording, then: str
+) -> None:
+    begun = asyncio.Event()
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if then == "crashes":
+                raise ValueError from None
+            if then != "returns":
+                raise NotFound("found out too late") from None
+        return REPLY
+
+    echo = await serving.composed(recording, servicer=Scripted(Echo=behave))
+    call = echo.stub.Echo(pb.EchoRequest())
+    await begun.wait()
+    call.cancel()
+
+    assert await recording.until(1) == ["CANCELLED"]
+
+
+async def test_a_write_to_a_client_that_is_gone_is_a_cancellation(serving: Serving, recording: Recording) -> None:
+    async def behave(request: Any, context: Any) -> AsyncIterator[pb.EchoReply]:
+        while True:
+            yield pb.EchoReply(padding=b"x" * 10_000)
+
+    echo = await serving.composed(recording, servicer=Scripted(EchoStream=behave))
+    call = echo.stub.EchoStream(pb.EchoRequest())
+    await call.read()
+    call.cancel()
+
+    assert await recording.until(1) == ["CANCELLED"]
+
+
+async def test_a_deadline_ends_the_handler_and_is_recorded_as_that(serving: Serving, recording: Recording) -> None:
+    working = Working()
+    echo = await serving.composed(recording, servicer=Scripted(Echo=working.unary))
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), timeout=0.3))
+
+    assert error.code().name == "DEADLINE_EXCEEDED"
+    assert await recording.until(1) == ["DEADLINE_EXCEEDED"]
+    assert working.saw == ["cancelled"]
+    assert recording.calls[0].deadline is not None
+
+
+async def test_a_call_that_is_cut_off_by_the_stop_is_unavailable_for_everyone(
+    serving: Serving, recording: Recording
+) -> None:
+    cleaned_up = []
+    begun = asyncio.Event()
+
+    async def behave(request: Any, context: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)  # the connection goes back, the transaction is rolled back
+            cleaned_up.append(True)
+
+    echo = await serving.composed(recording, servicer=Scripted(Echo=behave), grace=0.05)
+    call = asyncio.ensure_future(echo.fails(echo.stub.Echo(pb.EchoRequest())))
+    await begun.wait()
+    assert echo.server.running == 1
+    await echo.server.stop()
+
+    # What the handler still had to do is done when the server has stopped: pools may close behind it.
+    assert cleaned_up == [True]
+    assert echo.server.was_cut
+    assert echo.server.running == 0
+    assert (await call).code().name == "UNAVAILABLE"
+    assert recording.codes == ["UNAVAILABLE"]
+
+
+async def test_a_call_that_ends_within_the_grace_is_not_cut(serving: Serving, recording: Recording) -> None:
+    finish = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        begun.set()
+        await finish.wait()
+        return pb.EchoReply(text="in time")
+
+    echo = await serving.composed(recording, servicer=Scripted(Echo=behave), grace=10)
+    call = asyncio.ensure_future(_text(echo.stub.Echo(pb.EchoRequest())))
+    await begun.wait()
+    stopping = asyncio.ensure_future(echo.server.stop())
+    await asyncio.sleep(0)
+    finish.set()
+    await stopping
+
+    assert await call == "in time"
+    assert not echo.server.was_cut
+    assert recording.codes == ["OK"]
+
+
+async def _text(call: Any) -> str:
+    return str((await call).text)
+
+
+async def test_a_handler_that_waits_says_so(serving: Serving) -> None:
+    echo = await serving.composed()
+
+    call = echo.stub.EchoStream(WAIT)
+    told = dict(await call.initial_metadata())
+    call.cancel()
+
+    assert told == {"x-outcome": "OUTCOME_WAIT"}

@@ -1,0 +1,72 @@
+"""The one list of all concerns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import interceptors
+from chassis.auth import ApiKeyAuthenticator
+from chassis.call import Kind, Method
+from chassis.errors import AlreadyExists
+from chassis.logging import Logs
+from chassis.metrics import Metrics
+from chassis.tracing import Tracing
+from interceptors import DeadlineInterceptor, IdentityInterceptor, default_stack
+
+SERVED = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
+MADE = Method.grpc("/pkg.Prices/Get", Kind.UNARY_UNARY, "client")
+
+
+def names(stack: list[interceptors.RpcInterceptor], method: Method | None = None) -> list[str]:
+    return [type(each).__name__.removesuffix("Interceptor") for each in stack if method is None or each.applies(method)]
+
+
+def full() -> list[interceptors.RpcInterceptor]:
+    return default_stack(  # type: ignore[return-value]
+        tracing=Tracing("cqar"),
+        metrics=Metrics("cqar"),
+        logs=Logs("cqar", output=[]),
+        authenticator=ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]}),
+        identity=IdentityInterceptor("token"),
+        default_deadline=5,
+    )
+
+
+def test_a_call_that_is_served_goes_through_them_in_this_order() -> None:
+    assert names(full(), SERVED) == ["Recovery", "Tracing", "Metrics", "Logging", "Deadline", "Auth", "Errors"]
+
+
+def test_a_call_going_out_goes_through_the_same_list() -> None:
+    assert names(full(), MADE) == ["Tracing", "Metrics", "Logging", "Deadline", "Identity", "RequestId", "Errors"]
+
+
+def test_what_needs_something_to_work_with_is_there_only_with_it() -> None:
+    assert names(default_stack()) == ["Recovery", "Deadline", "RequestId", "Errors"]  # type: ignore[arg-type]
+
+
+def test_the_deadline_and_the_translations_go_where_they_belong() -> None:
+    stack = default_stack(default_deadline=5, translate={KeyError: AlreadyExists})
+
+    (deadline,) = (each for each in stack if isinstance(each, DeadlineInterceptor))
+    assert deadline.default == 5
+
+
+@pytest.mark.parametrize("name", interceptors.__all__)
+def test_all_that_is_promised_can_be_imported(name: str) -> None:
+    assert getattr(interceptors, name).__name__ == name
+
+
+def test_a_name_that_there_is_not_is_told() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Recovery'"):
+        _ = interceptors.Recovery
+
+
+def test_an_interceptor_costs_no_more_imports_than_its_own() -> None:
+    script = "import sys, interceptors; interceptors.RecoveryInterceptor; print([m for m in sys.modules if 'opentelemetry' in m or 'prometheus' in m or 'jwt' in m])"  # noqa: E501
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
