@@ -110,6 +110,9 @@ class DatabaseConfig:
     max_conn_lifetime: Duration = knob(3600.0, doc="A connection older than this is replaced; 0 for no limit.")
     max_conn_idle_time: Duration = knob(600.0, doc="A connection unused for so long is closed; 0 for no limit.")
     connect_timeout: Duration = knob(30.0, doc="How long connecting may take.", check=longer_than_zero())
+    acquire_timeout: Duration = knob(
+        5.0, doc="How long to wait for a connection when all are in use.", check=longer_than_zero()
+    )
     query_timeout: Duration = knob(
         30.0, doc="How long a statement may take where the call has no earlier deadline.", check=longer_than_zero()
     )

@@ -330,6 +330,7 @@ class Database(Component):
             max_conn_idle_time=section.max_conn_idle_time,
             connect_timeout=section.connect_timeout,
             query_timeout=section.query_timeout,
+            acquire_timeout=section.acquire_timeout,
             schema=schema,
             service_name=service_name,
             metrics=metrics,

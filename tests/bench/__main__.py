@@ -48,14 +48,14 @@ def main() -> int:
         if wanted and suite.name not in wanted:
             continue
         try:
-            samples = suite.run(launcher, rounds, lambda text: print(text, file=sys.stderr, flush=True))
+            samples = suite.run(launcher, rounds, _tell, bounded="ROUNDS" not in os.environ)
         except (RuntimeError, OSError) as error:
             print(f"{suite.title}: {error}", file=sys.stderr)
             return 1
         measured.append((suite, samples))
         print(report.tables(suite, samples), flush=True)
     path = report.save(_RESULTS, about, measured)
-    print(f"{rounds} rounds, load by {about['load']}; saved to {path}")
+    print(f"{rounds} rounds or what time allowed, load by {about['load']}; saved to {path}")
     share = report.disturbed(measured)
     if share is not None:
         print(f"a server had only {share:.0%} of its core in a round: something else is running, and ratios are rough")
@@ -63,6 +63,10 @@ def main() -> int:
         for title in report.missed(suite, samples):
             print(f"floor not reached: {suite.title}: {title}")
     return 0
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _rounds() -> int:

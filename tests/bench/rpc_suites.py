@@ -27,11 +27,11 @@ def rpc_suites(*, h2load: bool) -> list[Suite]:
         return lambda child: load.closed_by_best(child, servicer.UNARY, request, _CALLS, h2load=h2load)
 
     return [
-        Suite("unary", "Unary calls", "calls", _UNARY, _UNARY_GOALS, unary, _TURNS),
-        Suite("concerns", "What each concern costs", "calls", _CONCERNS, _CONCERN_GOALS, unary, _TURNS),
-        Suite("methods", "Many methods", "calls", _METHODS, _METHOD_GOALS, unary, _TURNS),
-        Suite("streaming", "Server streaming", "messages", _STREAMING, _STREAMING_GOALS, _streaming, _TURNS),
-        Suite("latency", "Latency at a fixed rate", "calls", _STREAMING, _LATENCY_GOALS, _at_rate),
+        Suite("unary", "Unary calls", "calls", _UNARY, _UNARY_GOALS, unary, _TURNS, 130),
+        Suite("concerns", "What each concern costs", "calls", _CONCERNS, _CONCERN_GOALS, unary, _TURNS, 85),
+        Suite("methods", "Many methods", "calls", _METHODS, _METHOD_GOALS, unary, _TURNS, 45),
+        Suite("streaming", "Server streaming", "messages", _STREAMING, _STREAMING_GOALS, _streaming, _TURNS, 40),
+        Suite("latency", "Latency at a fixed rate", "calls", _STREAMING, _LATENCY_GOALS, _at_rate, seconds=55),
     ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.bench.child import Child, Launcher
 from tests.bench.statistics import Figure, Goal, Sample, Spread, differences, ratios
+
+_LEAST_ROUNDS = 3
 
 Measure = Callable[[Child], Sample]
 
@@ -63,13 +66,24 @@ class Suite:
     comparisons: Sequence[Comparison]
     method: Callable[[Mapping[str, Child]], Measure]
     turns: int = 1  # of each variant in a round, which then has the medians of them
+    seconds: float = 60.0  # that all rounds may take on a machine that has nothing else to do
 
-    def run(self, launcher: Launcher, rounds: int, tell: Callable[[str], None]) -> dict[str, list[Sample]]:
-        """Measure all variants in turn, `rounds` times after one round that does not count."""
+    def run(
+        self, launcher: Launcher, rounds: int, tell: Callable[[str], None], *, bounded: bool = False
+    ) -> dict[str, list[Sample]]:
+        """Measure all variants in turn, `rounds` times after one round that does not count.
+
+        `bounded` gives up rounds beyond the third where the machine is too busy for all of them.
+        """
         samples: dict[str, list[Sample]] = {variant.name: [] for variant in self.variants}
+        started = time.monotonic()
         with launcher.all_up(self.variants) as children:
             measure = self.method(children)
             for number in range(rounds + 1):
+                spent = time.monotonic() - started
+                if bounded and number > _LEAST_ROUNDS and spent * (number + 1) / number > self.seconds:
+                    tell(f"{self.title}: {number - 1} rounds of {rounds}, because the machine is too busy for more")
+                    break
                 tell(f"{self.title}: {'warming up' if number == 0 else f'round {number} of {rounds}'}")
                 turns: dict[str, list[Sample]] = {variant.name: [] for variant in self.variants}
                 # Short turns: what disturbs the machine for a moment hits one of several, and not all of one variant.

@@ -475,6 +475,7 @@ async def test_logs_that_are_not_installed_leave_it_to_the_standard_library(capl
 
 async def test_the_same_fields_come_out_by_way_of_the_standard_library(open_log: Callable[..., Log]) -> None:
     log = open_log()
+    log.logs.activate()  # others may have been installed before
     for interceptor in (LoggingInterceptor(log.logs), LoggingInterceptor()):
         call = ACall(SERVED)
         call.principal = Principal("cq\u2028md\ud800", "service", "api_key")

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009  (knob() makes a field, and secrets cannot change)
 from __future__ import annotations
 
 import re

@@ -11,7 +11,7 @@ NAMED = {"service.name": "cqar"}
 
 @dataclass(frozen=True)
 class Settings:
-    venue_key: Secret = Secret("")  # noqa: RUF009
+    venue_key: Secret = Secret("")
     service_host: str = ""
     folder_file: str = ""
 

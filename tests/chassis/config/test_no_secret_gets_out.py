@@ -29,7 +29,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Settings:
-    key: Secret = Secret("")  # noqa: RUF009
+    key: Secret = Secret("")
     keys: tuple[Secret, ...] = ()
     named: dict[str, Secret] = dataclasses.field(default_factory=dict)
     url: SecretUrl = SecretUrl("")  # noqa: RUF009
@@ -207,7 +207,7 @@ def test_the_value_of_an_unknown_variable_is_not_shown():
 
 @dataclass(frozen=True)
 class Chatty:
-    key: Secret = Secret("")  # noqa: RUF009
+    key: Secret = Secret("")
     named: dict[str, Secret] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

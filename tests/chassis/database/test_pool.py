@@ -232,7 +232,7 @@ async def test_a_connection_that_was_left_in_a_transaction_or_a_query_is_mended(
             query.cancel()
         assert len(await db.query("SELECT 1")) == 1
         await until_none(db, "idle in transaction%")
-    await until_none(db, "active")
+        await until_none(db, "active")
 
 
 # Stop.
