@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from chassis.call import Interceptor
 from chassis.component import Component
 from chassis.config import ConfigurationError
 from chassis.retry import Policy
+
+_log = logging.getLogger("chassis.service")
 
 if TYPE_CHECKING:
     from chassis.config import Config
@@ -39,6 +42,10 @@ def _backend(config: Config, broker: MemoryBroker | None, metrics: Metrics) -> B
     section = config.eventbus
     streams = streams_for(section.stream_name)
     if section.backend == "memory":
+        if broker is None and config.origins.get("eventbus.backend", "default").startswith("default"):
+            _log.warning(
+                "events stay in this process: set eventbus.servers, or eventbus.backend to memory if that is meant"
+            )
         return MemoryBackend(broker or MemoryBroker(streams))
     if not section.servers:
         expected = "jetstream needs the address of a server; set eventbus.servers, such as nats://127.0.0.1:4222"

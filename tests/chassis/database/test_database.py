@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from chassis.config import DatabaseConfig, Secret
@@ -45,6 +47,26 @@ async def test_several_statements_without_arguments_are_one(db: Database) -> Non
     with pytest.raises(AlreadyExists):
         await db.execute("INSERT INTO asset VALUES (1, 'BTC'); INSERT INTO asset VALUES (1, 'ETH')")
     assert await db.query("SELECT 1 FROM asset") == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "args"),
+    [
+        (INSERT, (1, "canary", None)),
+        (INSERT, (7, None, None)),
+        ("SELECT $1::text::uuid", ("canary",)),
+    ],
+)
+async def test_what_the_log_shows_as_the_cause_has_no_values_of_rows_and_arguments(
+    db: Database, sql: str, args: tuple[object, ...]
+) -> None:
+    await db.execute(INSERT, 1, "BTC", None)
+    with pytest.raises(ChassisError) as raised:
+        await db.execute(sql, *args)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "asyncpg" in shown
+    for value in ("canary", "(1)", "(7,"):
+        assert value not in shown
 
 
 @pytest.mark.parametrize(

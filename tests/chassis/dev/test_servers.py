@@ -35,7 +35,7 @@ def test_what_was_stored_is_there_after_a_stop_and_after_a_kill(
         one = kind(folder, durable=durable)
         with one:
             store(one)
-            first = descendants(os.getpid())
+            first = [one.pid, *descendants(one.pid)]
             port = one.port
             one.kill()
             assert not one.is_running

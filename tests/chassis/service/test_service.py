@@ -270,3 +270,15 @@ async def test_two_services_in_one_process_do_not_see_each_other() -> None:
         path = "/cqi.testing.v1.EchoService/Echo"
         assert one.service.metrics.value("echo_grpc_calls_total", method=path, status_code="OK") == 1
         assert other.service.metrics.value("other_grpc_calls_total", method=path, status_code="OK") is None
+
+
+@pytest.mark.parametrize(("said", "warned"), [({}, True), ({"eventbus.backend": "memory"}, False)])
+async def test_a_bus_that_nobody_else_hears_is_warned_of_unless_it_is_meant(
+    said: dict[str, object], warned: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Alone(Echo):
+        uses = ("bus",)
+
+    async with running(Alone, {"log.level": "warn", **said}):
+        pass
+    assert ("events stay in this process: set eventbus.servers" in capfd.readouterr().out) == warned
