@@ -133,6 +133,9 @@ class Components:
             elif stopping.cancelled():
                 failures.append(StopFailure(component.name, "was cancelled while it stopped"))
             elif (error := stopping.exception()) is not None:
+                if isinstance(error, TimeoutError):  # it says itself what it could not end in time
+                    failures.append(StopFailure(component.name, str(error) or "did not stop in time"))
+                    continue
                 _log.error("stopping %s failed", component.name, exc_info=error)
                 failures.append(StopFailure(component.name, f"{type(error).__name__}: {error}"))
         self._stopping = None

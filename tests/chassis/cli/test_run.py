@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +13,8 @@ from typing import Any
 import grpc
 import pytest
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
+
+from tests.process import Process
 
 PATIENCE = 20.0
 
@@ -57,48 +55,6 @@ class Wrong(Echo):
 
 not_a_service = 7
 """
-
-
-class Process:
-    """`chassis run` in a folder of its own."""
-
-    def __init__(self, folder: Path, target: str | None, **settings: str) -> None:
-        environment = {
-            "CQI_SERVER_GRPC_PORT": "0",
-            "CQI_SERVER_HTTP_PORT": "0",
-            "CQI_SERVER_DRAIN_DELAY": "0s",
-            **{f"CQI_{name.upper()}": value for name, value in settings.items()},
-        }
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "chassis.cli", "run", *([target] if target else [])],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[dict[str, Any]] = []
-
-    def until(self, message: str) -> dict[str, Any]:
-        """Read log lines until one with this message."""
-        assert self.popen.stdout is not None
-        for text in self.popen.stdout:
-            line = json.loads(text)
-            self.lines.append(line)
-            if line["message"] == message:
-                return dict(line)
-        raise AssertionError(
-            f"ended without {message!r}: {self.lines} {self.popen.stderr and self.popen.stderr.read()}"
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        self.popen.send_signal(number)
-
-    def end(self) -> tuple[int, list[dict[str, Any]], str]:
-        """Wait for the end; returns exit code, all log lines, and what went to stderr."""
-        out, err = self.popen.communicate(timeout=PATIENCE)
-        self.lines += [json.loads(line) for line in out.splitlines()]
-        return self.popen.returncode, self.lines, err
 
 
 @pytest.fixture
