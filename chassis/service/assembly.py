@@ -88,6 +88,7 @@ class Assembly:
         self._broker = broker
         self._parts: dict[str, Component] = {}
         self._own: list[Component] = []
+        self._complete = False
         self._components = Components()
         up = self.metrics.get(HEALTH_CHECK_UP)
         self.health = Health(
@@ -108,7 +109,9 @@ class Assembly:
         return self._parts[name]
 
     def add(self, component: Component) -> None:
-        """Take a component of the user's."""
+        """Take a component of the user's; raises RuntimeError where it is too late to start it in order."""
+        if self._complete:
+            raise RuntimeError(f"{component.name} comes too late: add components before the start, or in on_start")
         self._own.append(component)
 
     def end(self, reason: str) -> None:
@@ -171,6 +174,7 @@ class Assembly:
         await start(*self._own)
         before = len(self._own)
         await start(Hooks(self._service))
+        self._complete = True
         await start(*self._own[before:])
         if "bus" in self._parts:
             from chassis.service.events import Subscriptions

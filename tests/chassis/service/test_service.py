@@ -282,3 +282,9 @@ async def test_a_bus_that_nobody_else_hears_is_warned_of_unless_it_is_meant(
     async with running(Alone, {"log.level": "warn", **said}):
         pass
     assert ("events stay in this process: set eventbus.servers" in capfd.readouterr().out) == warned
+
+
+async def test_a_component_that_comes_too_late_to_be_started_is_refused() -> None:
+    async with running(Echo) as service:
+        with pytest.raises(RuntimeError, match="comes too late"):
+            service.service.add(Component())
