@@ -46,32 +46,24 @@ def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proc
     """Put together, once, what all calls of a method go through: outermost first, then `innermost`."""
     chain = _link(innermost)
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
-        chain = _around(interceptor.around, chain)
+        chain = _link(_around(interceptor, chain))
     return chain
 
 
-# The links stamp how the call ended, from what really passes through them: no concern can forget it or guess it,
-# and one that answers for another's error (or turns success into failure) is seen as such by those outside of it.
+def _around(interceptor: Interceptor, proceed: Proceed) -> Proceed:
+    around = interceptor.around
+    return lambda call: around(call, proceed)
 
 
-def _link(proceed: Proceed) -> Proceed:
+def _link(run: Proceed) -> Proceed:
+    """What passes between two concerns stamps how the call ended: none can forget it or guess it.
+
+    One that answers for another's error, or turns success into failure, is seen as such by those outside of it.
+    """
+
     async def link(call: Call) -> Any:
         try:
-            result = await proceed(call)
-        except BaseException as error:
-            call.code, call.error = call.code_of(error), error
-            raise
-        call.code = StatusCode.OK
-        call.error = None
-        return result
-
-    return link
-
-
-def _around(around: Callable[[Call, Proceed], Awaitable[Any]], proceed: Proceed) -> Proceed:
-    async def link(call: Call) -> Any:
-        try:
-            result = await around(call, proceed)
+            result = await run(call)
         except BaseException as error:
             call.code, call.error = call.code_of(error), error
             raise

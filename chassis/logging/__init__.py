@@ -4,6 +4,7 @@
 >>> lines = []
 >>> logs = Logs("cqar", level="info", output=lines)
 >>> logs.install()
+>>> token = logs.activate()  # what libraries log from here on belongs to it, too
 >>> logs.logger.bind(venue="binance").info("asset listed", asset_id="a-1")
 >>> logging.getLogger("some.library").warning("retrying in %d s", 2, extra={"attempt": 1})
 >>> logs.close()

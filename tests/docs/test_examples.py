@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import doctest
 import importlib
 import importlib.util
@@ -32,7 +33,8 @@ def test_the_examples_of_the_module_run(name: str) -> None:
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for each in doctest.DocTestFinder(exclude_empty=True).find(module, name):
-        runner.run(each, out=said.append)
+        # In a context of its own: what an example makes its own there stays there.
+        contextvars.copy_context().run(runner.run, each, out=said.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(said)
     assert runner.tries > 0, f"{name} has >>> where no docstring is"
 
