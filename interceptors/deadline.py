@@ -25,9 +25,10 @@ class DeadlineInterceptor(RpcInterceptor):
     async def around(self, call: Call, proceed: Proceed) -> Any:
         if not call.method.served:
             self._inherit(call)
-        remaining = call.time_remaining()
-        if remaining is None:
+        deadline = call.deadline
+        if deadline is None:
             return await proceed(call)
+        remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the call began")
         # gRPC ends calls at their deadline by itself, on both sides, and a timer of our own for each would only cost.

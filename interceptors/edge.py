@@ -29,25 +29,19 @@ class Serving:
     everyone has recorded OK.
     """
 
-    __slots__ = ("_idle", "calls", "cut", "max_reply_bytes")
+    __slots__ = ("calls", "cut", "max_reply_bytes", "waiting")
 
     def __init__(self, max_reply_bytes: float = math.inf) -> None:
         self.calls: set[Call] = set()
         self.cut = False
         self.max_reply_bytes = max_reply_bytes
-        self._idle: asyncio.Event | None = None
-
-    def ended(self, call: Call) -> None:
-        """One call is over, its `finally` blocks included."""
-        self.calls.discard(call)
-        if self._idle is not None and not self.calls:
-            self._idle.set()
+        self.waiting: asyncio.Event | None = None  # for the last call to be over
 
     async def idle(self) -> None:
         """Wait until no call is worked on. gRPC's own stop does not wait for handlers that it cancelled."""
-        self._idle = asyncio.Event()
+        self.waiting = asyncio.Event()
         if self.calls:
-            await self._idle.wait()
+            await self.waiting.wait()
 
 
 class ClientGone(asyncio.CancelledError):
@@ -57,49 +51,52 @@ class ClientGone(asyncio.CancelledError):
 class ServedCall(Call):
     """A call that came in over gRPC; `transport` is gRPC's own ServicerContext."""
 
-    __slots__ = ("_decode", "_message", "_pairs", "_serving")
+    __slots__ = ("_repeats", "decode", "serving")
 
-    def __init__(
-        self, method: Method, context: Any, request: Any, decode: Callable[[Any, Any], Any], serving: Serving
-    ) -> None:
-        super().__init__(method, context, request)
-        self._decode = decode
-        self._message: Any = None
-        self._pairs: Any = None
-        self._serving = serving
-
-    def _received(self) -> Any:
-        # Kept, because gRPC builds all of it anew each time it is asked.
-        if self._pairs is None:
-            self._pairs = self.transport.invocation_metadata() or ()
-        return self._pairs
+    # Given by the edge, and not to the constructor: one of its own would be one more function for every call.
+    decode: Callable[[Any, Any], Any] | None  # what makes the request; None when it is made
+    serving: Serving
+    _repeats: Any
 
     def _read_metadata(self) -> MutableMapping[str, str]:
-        # From the last to the first, so that the first of a name stays.
-        return {name: value for name, value in reversed(self._received()) if isinstance(value, str)}
+        received = self.transport.invocation_metadata() or ()
+        metadata: dict[str, str] = {}
+        for name, value in received:
+            if isinstance(value, str):
+                metadata.setdefault(name, value)
+        # Kept where it says more, because gRPC builds all of it anew each time it is asked.
+        self._repeats = received if len(metadata) < len(received) else None
+        return metadata
 
     def _read_deadline(self) -> float | None:
         remaining = self.transport.time_remaining()
         return None if remaining is None else time.monotonic() + remaining
 
-    def _read_request(self) -> Any:
-        if self._message is None:
-            self._message = self._decode(self._raw, self.transport)
-        return self._message
+    @property
+    def request(self) -> Any:
+        if self.decode is not None:
+            self._raw = self.decode(self._raw, self.transport)
+            self.decode = None
+        return self._raw
 
     def values(self, name: str) -> list[str]:
-        return [value for key, value in self._received() if key == name and isinstance(value, str)]
+        value = self.metadata.get(name)
+        if value is None:
+            return []
+        if self._repeats is None:
+            return [value]
+        return [value for key, value in self._repeats if key == name and isinstance(value, str)]
 
     @property
     def peer(self) -> str:
         # Once the call is over, gRPC has freed what the context would look at, and looking would end the process.
-        return str(self.transport.peer()) if self in self._serving.calls else ""
+        return str(self.transport.peer()) if self in self.serving.calls else ""
 
     def code_of(self, error: BaseException) -> StatusCode:
         # Whatever a handler raises while it is being cancelled, the client has its status already.
         if not isinstance(error, asyncio.CancelledError) and not given_up():
             return super().code_of(error)
-        if self._serving.cut:
+        if self.serving.cut:
             return StatusCode.UNAVAILABLE
         remaining = self.time_remaining()
         if remaining is not None:
@@ -143,17 +140,22 @@ def edge(
     chain: Proceed, method: Method, decode: Callable[[Any, Any], Any], serving: Serving
 ) -> Callable[[Any, Any], Any]:
     """The function that gRPC calls for each request of a method."""
+    calls = serving.calls
 
     async def serve(request: Any, context: Any) -> Any:
-        call = ServedCall(method, context, request, decode, serving)
+        call = ServedCall(method, context, request)
+        call.decode = decode
+        call.serving = serving
         enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
-        serving.calls.add(call)
+        calls.add(call)
         try:
             return await chain(call)
         except BaseException as error:
             return await _tell(call, context, error)
         finally:
-            serving.ended(call)
+            calls.discard(call)
+            if serving.waiting is not None and not calls:
+                serving.waiting.set()
 
     if not method.kind.response_streaming:
         return serve

@@ -14,7 +14,7 @@ from grpc.aio import InternalError
 
 from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose
 from chassis.errors import ChassisError, ResourceExhausted, Undecodable, Unimplemented, from_status, status_code
-from interceptors.edge import ClientGone, Requests, Serving, edge, given_up
+from interceptors.edge import ClientGone, Requests, Serving, edge
 from interceptors.status import check
 
 Behaviour = Callable[[Any, Any], Any]
@@ -110,9 +110,9 @@ def _innermost(handler: Any, method: Method, encode: Callable[[Any], Any] | None
     """The servicer's function as the end of a chain: what it says on the context comes out as an exception."""
     kind, behaviour = behaviour_of(handler)
     if inspect.isasyncgenfunction(behaviour) and kind.response_streaming:
-        run = _generating(behaviour)
+        run = _writing(behaviour)
     elif inspect.iscoroutinefunction(behaviour):
-        run = _writing(behaviour) if kind.response_streaming else _replying(behaviour, encode or _as_it_is)
+        run = behaviour
     elif getattr(behaviour, "__module__", "").endswith("_pb2_grpc"):  # generated, and not overridden by the servicer
         return _missing(method)
     else:
@@ -123,7 +123,9 @@ def _innermost(handler: Any, method: Method, encode: Callable[[Any], Any] | None
             f"{getattr(behaviour, '__qualname__', behaviour)} serves {method.path} and is no coroutine: "
             f"it must be {expected} (run blocking work in asyncio.to_thread)"
         )
-    return _listening(_sure_of_the_end(run) if kind.request_streaming else run)
+    if kind.request_streaming:
+        run = _sure_of_the_end(run)
+    return _listening(run, _as_it_is if kind.response_streaming or encode is None else encode)
 
 
 def _missing(method: Method) -> Proceed:
@@ -133,52 +135,39 @@ def _missing(method: Method) -> Proceed:
     return refuse
 
 
-def _replying(behaviour: Behaviour, encode: Callable[[Any], Any]) -> Proceed:
-    async def reply(call: Call) -> Any:
-        return encode(await behaviour(call.request, call.transport))
+def _writing(behaviour: Behaviour) -> Behaviour:
+    """An async generator as a function that writes."""
 
-    return reply
-
-
-def _writing(behaviour: Behaviour) -> Proceed:
-    async def write(call: Call) -> None:
-        await behaviour(call.request, call.transport)
+    async def write(request: Any, context: Any) -> None:
+        send = context.write
+        async with aclosing(behaviour(request, context)) as messages:
+            async for message in messages:
+                await send(message)
 
     return write
 
 
-def _generating(behaviour: Behaviour) -> Proceed:
-    async def generate(call: Call) -> None:
-        context = call.transport
-        write = context.write
-        async with aclosing(behaviour(call.request, context)) as messages:
-            async for message in messages:
-                await write(message)
-
-    return generate
-
-
-def _sure_of_the_end(run: Proceed) -> Proceed:
+def _sure_of_the_end(run: Behaviour) -> Behaviour:
     """For streams of requests read by `context.read()`: their end looks the same whether the caller is done or gone."""
 
-    async def sure(call: Call) -> Any:
-        result = await run(call)
-        if not call.request.ended:
+    async def sure(request: Any, context: Any) -> Any:
+        result = await run(request, context)
+        if not request.ended:
             await asyncio.sleep(0)  # the cancellation that tells the two apart comes right behind the end, mostly
-            if call.transport.time_remaining() == 0:
+            if context.time_remaining() == 0:
                 raise ClientGone
         return result
 
     return sure
 
 
-def _listening(run: Proceed) -> Proceed:
+def _listening(run: Behaviour, encode: Callable[[Any], Any]) -> Proceed:
     """Around the servicer: what it says on gRPC's context, rather than by raising, comes out as an exception too."""
 
     async def listen(call: Call) -> Any:
         context = call.transport
         try:
-            result = await run(call)
+            result = encode(await run(call.request, context))
         except BaseException as error:
             if isinstance(error, (ChassisError, asyncio.CancelledError)) and not context.done():
                 raise  # a meaning of its own beats what was set before, but not what was sent
@@ -188,9 +177,9 @@ def _listening(run: Proceed) -> Proceed:
                 # Could not be written. If that is because the client went away, this is cancelled in a moment.
                 await asyncio.sleep(_UNTIL_TOLD)
             raise
-        if (code := context.code()) is not None and status_code(code) is not StatusCode.OK:
+        if (code := context.code()) and status_code(code) is not StatusCode.OK:  # 0 where nobody said anything
             raise _said(context)
-        if given_up():
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # as `given_up` does
             raise ClientGone
         if trailers := context.trailing_metadata():
             check(trailers)

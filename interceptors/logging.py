@@ -33,6 +33,7 @@ PROBES = frozenset(
 
 _log = logging.getLogger(LOGGER_OF_CALLS)
 _HAS_NO_MEANING = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
+_NO_MORE: More = ()
 # Bounds what methods made anew for every call could pile up.
 _MAX_REMEMBERED = 4096
 
@@ -63,25 +64,21 @@ class LoggingInterceptor(RpcInterceptor):
         self._endings: dict[Method, _Endings] = {}
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
-        # Now and not at the end: when the other side has gone, nobody knows any more who it was.
-        peer = _peer(call) if call.method.served else None
+        endings = self._endings.get(call.method) or self._remember(call.method)
+        peer: str | None = None
+        if endings.served:
+            # Now and not at the end: when the other side has gone, nobody knows any more who it was.
+            try:
+                peer = call.peer
+            except Exception:  # of what is told about a call, the call itself must not fail
+                peer = ""
         try:
             result = await proceed(call)
         except BaseException as error:
-            self._end(call, peer, error)
+            self._end(call, peer, endings, error)
             raise
-        self._end(call, peer, None)
+        self._end(call, peer, endings, None)
         return result
-
-    def _end(self, call: Call, peer: str | None, error: BaseException | None) -> None:
-        endings = self._endings.get(call.method) or self._remember(call.method)
-        try:
-            if error is None and not endings.is_http:
-                self._write(call, peer, endings, endings.level, 0)
-            else:
-                self._write_unusual(call, peer, endings, error)
-        except Exception:  # of what is told about a call, the call itself must not fail
-            _log.exception("the line of a call could not be written", extra={OWNER: self._logs})
 
     def _remember(self, method: Method) -> _Endings:
         if len(self._endings) >= _MAX_REMEMBERED:
@@ -89,66 +86,67 @@ class LoggingInterceptor(RpcInterceptor):
         endings = self._endings[method] = _Endings(method, self._logs, quiet=method.path in self._quiet)
         return endings
 
-    def _write_unusual(self, call: Call, peer: str | None, endings: _Endings, error: BaseException | None) -> None:
+    def _end(self, call: Call, peer: str | None, endings: _Endings, error: BaseException | None) -> None:
+        # One function and not five: it runs for each call, and calling them would be half of the work.
+        try:
+            if error is None and not endings.is_http:
+                level, status, more, crash = endings.level, 0, _NO_MORE, None
+            else:
+                level, status, more, crash = self._unusual(call, endings, error)
+            logs = self._logs
+            append = None if logs is None else logs.calls_at(level)
+            if append is None and ((logs is not None and logs.running) or not _log.isEnabledFor(level)):
+                return
+            if endings.is_event:
+                more = (*_of_event(call), *more)
+            elif endings.is_http and not call.method.known:
+                more = (*_requested(call), *more)
+            code = call.code
+            usual = code is StatusCode.OK and level == endings.level and not status
+            principal = call.principal
+            line: CallLine = (
+                endings.usual if usual else endings.head(level, code, status),
+                _now(),
+                call.trace,
+                call.request_id,
+                call.duration,
+                call.peer if peer is None else peer,
+                None if principal is None else principal.id,
+                more,
+            )
+            if append is None or crash is not None:
+                _write_record(call, line, logs, crash)
+            else:
+                append(line, important=level >= logging.ERROR)
+        except Exception:  # of what is told about a call, the call itself must not fail
+            _log.exception("the line of a call could not be written", extra={OWNER: self._logs})
+
+    def _unusual(
+        self, call: Call, endings: _Endings, error: BaseException | None
+    ) -> tuple[int, int, More, BaseException | None]:
+        """The level, the status, the fields and the crash of a line that says more than that all went well."""
         status = _http_status(call) if endings.is_http else 0
         if error is None:
             level = endings.level if status < 400 else _level_of(code_of_http_status(status))
-            self._write(call, peer, endings, level, status)
-            return
+            return endings.at_most(level), status, _NO_MORE, None
         told = _told(call, error)
-        level = told.meaning.log_level if told is not None else _level_of(call.code)
+        level = endings.at_most(told.meaning.log_level if told is not None else _level_of(call.code))
         crash = (told.__cause__ or told) if isinstance(told, Crash) else None
-        if crash is not None and call.logged is not error:
-            call.logged = error
-            detail = told.detail if told is not None else None
-            more = (("detail", limited(detail)),) if detail and detail != error_text(crash) else ()
-            self._write(call, peer, endings, level, status, more, crash)
-        else:
-            self._write(call, peer, endings, level, status, _more(error, told))
-
-    def _write(
-        self,
-        call: Call,
-        peer: str | None,
-        endings: _Endings,
-        level: int,
-        status: int,
-        more: More = (),
-        crash: BaseException | None = None,
-    ) -> None:
-        if endings.quiet and level < logging.ERROR:
-            level = logging.DEBUG
-        logs = self._logs
-        by_template = logs is not None and logs.writes_calls_at(level)
-        if not by_template and ((logs is not None and logs.running) or not _log.isEnabledFor(level)):
-            return
-        if endings.is_event:
-            more = (*_of_event(call), *more)
-        elif endings.is_http and not call.method.known:
-            more = (*_requested(call), *more)
-        principal = call.principal
-        line: CallLine = (
-            endings.head(level, call.code, status),
-            _now(),
-            call.trace,
-            call.request_id,
-            call.duration,
-            _peer(call) if peer is None else peer,
-            None if principal is None else principal.id,
-            more,
-        )
-        if logs is not None and by_template and crash is None:
-            logs.write_call(line)
-        else:
-            _write_record(call, line, logs, crash)
+        if crash is None or call.logged is error:
+            return level, status, _more(error, told), None
+        call.logged = error
+        detail = told.detail if told is not None else None
+        more = (("detail", limited(detail)),) if detail and detail != error_text(crash) else _NO_MORE
+        return level, status, more, crash
 
 
 class _Endings:
     """What is known beforehand of the lines of one method, by the ways in which its calls end."""
 
-    __slots__ = ("_fields", "_heads", "_logs", "_ok", "is_event", "is_http", "level", "messages", "quiet")
+    __slots__ = ("_fields", "_heads", "_logs", "is_event", "is_http", "level", "messages", "quiet", "served", "usual")
 
     def __init__(self, method: Method, logs: Logs | None, *, quiet: bool) -> None:
+        self.served = method.served
         self.is_http = method.system == "http"
         self.is_event = method.system == "event"
         self.quiet = quiet
@@ -158,15 +156,15 @@ class _Endings:
         self._fields: dict[str, Any] = dict(fields_of_method(method))
         if method.system == "grpc" and method.known:
             self._fields["kind"] = method.kind.value
-        self._ok: CallHead | None = None
         self._heads: dict[tuple[int, StatusCode, int], CallHead] = {}
+        self.usual = self._make(self.level, StatusCode.OK, 0)
+
+    def at_most(self, level: int) -> int:
+        """The level of a line, given that of what happened."""
+        return logging.DEBUG if self.quiet and level < logging.ERROR else level
 
     def head(self, level: int, code: StatusCode, status: int) -> CallHead:
         """The head of the lines of calls that end this way."""
-        if code is StatusCode.OK and level == self.level and not status:  # nearly all, so it is found fast
-            if self._ok is None:
-                self._ok = self._make(level, code, status)
-            return self._ok
         key = (level, code, status)
         head = self._heads.get(key)
         if head is None:
@@ -179,13 +177,6 @@ class _Endings:
         if self._logs is None:
             return CallHead(level, {"message": message, **fields})
         return self._logs.head_of_calls(level, message, fields)
-
-
-def _peer(call: Call) -> str:
-    try:
-        return call.peer
-    except Exception:  # of what is told about a call, the call itself must not fail
-        return ""
 
 
 def _messages(method: Method) -> tuple[str, str]:

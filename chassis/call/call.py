@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar, Token
 from typing import Any, ClassVar
 
@@ -183,14 +183,11 @@ def current_principal() -> Principal | None:
     return None if call is None else call.principal
 
 
-def enter(call: Call) -> Token[Call | None]:
-    """Make this the call being served in this context; for edges."""
-    return _current.set(call)
+enter: Callable[[Call], Token[Call | None]] = _current.set
+"""Make this the call being served in this context; for edges."""
 
-
-def leave(token: Token[Call | None]) -> None:
-    """Undo `enter`, where a context serves more than one call."""
-    _current.reset(token)
+leave: Callable[[Token[Call | None]], None] = _current.reset
+"""Undo `enter`, where a context serves more than one call."""
 
 
 def headers_of(pairs: Mapping[str, str]) -> dict[str, str]:

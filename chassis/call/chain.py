@@ -44,18 +44,13 @@ class Interceptor:
 
 def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proceed) -> Proceed:
     """Put together, once, what all calls of a method go through: outermost first, then `innermost`."""
-    chain = _link(innermost)
+    chain = _link(lambda call, _: innermost(call), innermost)
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
-        chain = _link(_around(interceptor, chain))
+        chain = _link(interceptor.around, chain)
     return chain
 
 
-def _around(interceptor: Interceptor, proceed: Proceed) -> Proceed:
-    around = interceptor.around
-    return lambda call: around(call, proceed)
-
-
-def _link(run: Proceed) -> Proceed:
+def _link(around: Callable[[Call, Proceed], Awaitable[Any]], proceed: Proceed) -> Proceed:
     """What passes between two concerns stamps how the call ended: none can forget it or guess it.
 
     One that answers for another's error, or turns success into failure, is seen as such by those outside of it.
@@ -63,7 +58,7 @@ def _link(run: Proceed) -> Proceed:
 
     async def link(call: Call) -> Any:
         try:
-            result = await run(call)
+            result = await around(call, proceed)
         except BaseException as error:
             call.code, call.error = call.code_of(error), error
             raise

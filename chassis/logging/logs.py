@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from chassis.call import TraceContext
 from chassis.component import Component
-from chassis.logging.call_line import CallHead, CallLine
+from chassis.logging.call_line import CallHead
 from chassis.logging.handler import LogsHandler, active
 from chassis.logging.line import Lines, level_number
 from chassis.logging.logger import Logger
@@ -167,19 +167,18 @@ class Logs(Component):
         """Whether lines are written."""
         return self._writer is not None
 
-    def writes_calls_at(self, level: int) -> bool:
-        """Whether the line of a call at this level is written here."""
-        return self._writer is not None and level >= self._level and self._of_calls.isEnabledFor(level)
+    def calls_at(self, level: int) -> Callable[..., None] | None:
+        """What takes the line of a call at this level, whose text is made in the writer's thread; None if none does."""
+        writer = self._writer
+        return (
+            writer.append
+            if writer is not None and level >= self._level and self._of_calls.isEnabledFor(level)
+            else None
+        )
 
     def head_of_calls(self, level: int, message: str, fields: Mapping[str, Any]) -> CallHead:
         """Make what the lines of a method that end alike have in common; to be kept, and used for each of them."""
         return CallHead(level, {**self._lines.head(level, message, LOGGER_OF_CALLS), **fields})
-
-    def write_call(self, line: CallLine) -> None:
-        """Have the line of a call written; its text is made in the writer's thread."""
-        writer = self._writer
-        if writer is not None:
-            writer.append(line, important=line[0].level >= logging.ERROR)
 
     def _formatted(self, record: logging.LogRecord) -> str:
         try:

@@ -8,9 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from chassis.tracing.call_span import CallSpan
 
 _log = logging.getLogger("chassis.tracing")
 
@@ -45,6 +48,11 @@ class Delivery:
         return self._bounded
 
     # The user's threads.
+
+    def take(self, span: CallSpan) -> None:
+        """Have a span exported that was only noted down."""
+        if self.accept():
+            self._bounded.add(span)
 
     def accept(self) -> bool:
         """Whether there is place for one more span; it is counted as waiting, or as dropped."""
@@ -168,7 +176,10 @@ class _BoundedProcessor(BatchSpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         context = span.get_span_context()
         if context is not None and context.trace_flags.sampled and self._delivery.accept():
-            super().on_end(span)
+            self.add(span)
+
+    def add(self, span: ReadableSpan | CallSpan) -> None:
+        super().on_end(cast(ReadableSpan, span))
 
 
 class _Handover(SpanExporter):
@@ -176,7 +187,7 @@ class _Handover(SpanExporter):
         self._delivery = delivery
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._delivery.export(spans)
+        return self._delivery.export([each.exported() if isinstance(each, CallSpan) else each for each in spans])
 
     def shutdown(self) -> None:
         """Nothing: the delivery ends the exporter itself, once."""

@@ -6,7 +6,10 @@ import asyncio
 import os
 import random
 import traceback
+from collections.abc import Callable
 from contextvars import Token
+from functools import partial
+from typing import cast
 from urllib.parse import quote, unquote
 
 import grpc
@@ -14,6 +17,7 @@ from opentelemetry import baggage
 from opentelemetry.context import Context, attach, create_key, detach, get_current
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.trace import (
     INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
@@ -29,6 +33,7 @@ from opentelemetry.trace.span import TraceState
 
 from chassis.call import Call, TraceContext, current_call
 from chassis.errors import ChassisError, Crash
+from chassis.tracing.call_span import CallSpan, SpanMaker
 from chassis.tracing.conventions import SpanShape, clean
 from chassis.tracing.propagation import baggage_of, tracestate_of
 from chassis.tracing.resource import chassis_version, resource_of
@@ -65,6 +70,11 @@ class UnsampledSpan(NonRecordingSpan):
 _UNSAMPLED = UnsampledSpan()
 _UNSAMPLED_CONTEXT = Context({_SPAN: _UNSAMPLED})
 
+_NO_LINKS: tuple[Link, ...] = ()
+
+# A TraceContext without the function that a named tuple has for its constructor.
+_trace_context_of = partial(tuple.__new__, TraceContext)
+
 Opened = tuple[Token[Context] | None, Span | None, bool]
 """What `close` needs: the place in OpenTelemetry's context; the span, if there is one; whether it is ours to end."""
 
@@ -75,20 +85,41 @@ class Recorder:
     def __init__(
         self, service_name: str, version: str, environment: str, sample_rate: float, generator: random.Random
     ) -> None:
-        self._ids = ToldIdGenerator(generator)
-        self._sampler = RatioSampler(sample_rate)
+        self._draw = generator.getrandbits
+        ids = ToldIdGenerator(generator)
+        sampler = RatioSampler(sample_rate)
+        limits = _limits()
+        self._recorded_below = sampler.below
         # Not for exit handlers: the component stops it, and never waits longer than it was told to.
         self.provider = TracerProvider(
-            sampler=self._sampler,
+            sampler=sampler,
             resource=resource_of(service_name, version, environment),
-            id_generator=self._ids,
+            id_generator=ids,
             shutdown_on_exit=False,
-            span_limits=_limits(),
+            span_limits=limits,
         )
-        self._tracer = self.provider.get_tracer("chassis", chassis_version() or None)
+        tracer = cast(SdkTracer, self.provider.get_tracer("chassis", chassis_version() or None))
+        self._maker = SpanMaker(tracer, ids, limits)
+        self.deliver: Callable[[CallSpan], None] | None = None
+        """What takes a span that has ended and was only noted down; without, the SDK makes all spans at once."""
 
     # For interceptors, which import nothing of OpenTelemetry's.
     detach = staticmethod(detach)
+
+    def begin(self) -> None:
+        """Let what is begun in this context from here on stand within no span but that of its call.
+
+        Saves each call that is not recorded from saying so for itself.
+        """
+        if not get_current():
+            attach(_UNSAMPLED_CONTEXT)
+
+    def _place(self, parent: TraceContext | None) -> TraceContext:
+        """The place of a new span in its trace, and whether it is recorded."""
+        if parent is None:
+            ids = f"{self._draw(192):048x}"  # one draw for both
+            return _trace_context_of((ids[:32], ids[32:], ids[16:32] < self._recorded_below))
+        return _trace_context_of((parent.trace_id, f"{self._draw(64) or 1:016x}", parent.sampled))
 
     def close(self, call: Call, shape: SpanShape, span: Span, own: bool) -> None:
         """Record how a call ended, and end its span if it is our own."""
@@ -97,11 +128,16 @@ class Recorder:
             if not span.is_recording():  # whose it is has ended it, a moment before us
                 return
             attributes = shape.attributes | attributes
-        span.set_attributes(attributes)
         error = call.error
+        crash = None if error is None else _crash_in(error)
+        if own and not failed and crash is None and type(span) is CallSpan and span.noted and self.deliver is not None:
+            span.end_noted(attributes)
+            self.deliver(span)
+            return
+        span.set_attributes(attributes)
         if failed:
             span.set_status(SpanStatus.ERROR, None if error is None else _description(error))
-        if error is not None and (crash := _crash_in(error)) is not None:
+        if crash is not None:
             span.add_event("exception", _exception(crash))
         if own:
             span.end()
@@ -110,44 +146,38 @@ class Recorder:
         """Give a call that came in its place in a trace, in `call.trace`, and a span if the trace is recorded."""
         current = get_current()
         # What was current when the server was started is current in its calls too, and nothing to them.
-        if current and (adopted := _instrumented(call, shape, current)) is not None:
+        if (
+            current is not _UNSAMPLED_CONTEXT
+            and current
+            and (adopted := _instrumented(call, shape, current)) is not None
+        ):
             call.trace = _trace_context(adopted.get_span_context())
             return None, adopted, False
         parent = call.trace
-        if parent is None:
-            trace_id, span_id = self._ids.draw()
-            sampled = self._sampler.keeps(trace_id)
-        else:
-            trace_id, _, sampled = parent
-            span_id = f"{self._ids.generate_span_id():016x}" if not sampled else ""
-        if not sampled:
-            call.trace = TraceContext(trace_id, span_id, False)
-            context = _with_baggage(call, _UNSAMPLED) if "baggage" in call.metadata else _UNSAMPLED_CONTEXT
+        trace = call.trace = self._place(parent)
+        if not trace.sampled:
+            if "baggage" in call.metadata:
+                context = _with_baggage(call, _UNSAMPLED)
+            elif current is _UNSAMPLED_CONTEXT:  # as in most calls, which begin behind `begin`
+                return None, None, True
+            else:
+                context = _UNSAMPLED_CONTEXT
             return attach(context), None, True
-        if parent is None:
-            span = self._start_decided(call, shape, trace_id, span_id, DECIDED)
-        else:
+        before, links = DECIDED, _NO_LINKS
+        if parent is not None:
             remote = _span_context(parent, tracestate_of(call), remote=True)
-            links = (Link(remote),) if shape.process else ()
-            span = self._start(call, shape, Context({_SPAN: NonRecordingSpan(remote)}), links)
-            call.trace = _trace_context(span.get_span_context())
+            before, links = (
+                Context({_SPAN: NonRecordingSpan(remote)}),
+                (Link(remote, {}),) if shape.process else _NO_LINKS,
+            )
+        span = self._start(call, shape, trace, before, links)
         return attach(_with_baggage(call, span)), span, True
 
-    def _start_decided(self, call: Call, shape: SpanShape, trace_id: str, span_id: str, before: Context) -> Span:
-        self._ids.tell(trace_id, span_id)
-        call.trace = TraceContext(trace_id, span_id, True)
-        return self._start(call, shape, before)
-
-    def _start(self, call: Call, shape: SpanShape, before: Context, links: tuple[Link, ...] = ()) -> Span:
-        return self._tracer.start_span(
-            shape.name,
-            before,
-            shape.kind,
-            shape.beginning(call),
-            links,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+    def _start(
+        self, call: Call, shape: SpanShape, trace: TraceContext, before: Context, links: tuple[Link, ...] = _NO_LINKS
+    ) -> Span:
+        span = CallSpan(self._maker, shape, trace, before, shape.beginning(call), links)
+        return span if self.deliver is not None else self._maker.at_once(span)
 
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
         """The same for a call that this process makes; what it sends along says which span it comes from."""
@@ -167,22 +197,11 @@ class Recorder:
                 tracestate = tracestate_of(call.parent) if call.parent is not None else None
                 remote = _span_context(parent, tracestate, remote=True)
                 current = Context({**current, _SPAN: NonRecordingSpan(remote)})
-        if parent is None:
-            trace_id, span_id = self._ids.draw()
-            sampled = self._sampler.keeps(trace_id)
-        else:
-            trace_id, _, sampled = parent
-            span_id = f"{self._ids.generate_span_id():016x}" if not sampled else ""
-        if not sampled:
-            call.trace = TraceContext(trace_id, span_id, False)
-            self._inject(call, tracestate, current)
-            return None, None, True
-        if parent is None:
-            span = self._start_decided(call, shape, trace_id, span_id, current)
-        else:
-            span = self._start(call, shape, current)
-            call.trace = _trace_context(span.get_span_context())
+        trace = call.trace = self._place(parent)
         self._inject(call, tracestate, current)
+        if not trace.sampled:
+            return None, None, True
+        span = self._start(call, shape, trace, current)
         return attach(Context({**current, _SPAN: span})), span, True
 
     @staticmethod

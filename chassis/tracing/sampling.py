@@ -23,8 +23,10 @@ class RatioSampler(ParentBased):
     Services with the same rate, in other languages too, keep the same traces: the rule is that of
     TraceIdRatioBased, which takes the low 64 bits of the id.
 
+    `below` is what the last 16 of a trace id's 32 hex digits are below, where a trace that begins here is recorded.
+
     >>> sampler = RatioSampler(0.25)
-    >>> sampler.keeps("0af7651916cd43dd3fffffffffffffff"), sampler.keeps("0af7651916cd43dd4000000000000000")
+    >>> "3fffffffffffffff" < sampler.below, "4000000000000000" < sampler.below
     (True, False)
     """
 
@@ -32,7 +34,7 @@ class RatioSampler(ParentBased):
         root = TraceIdRatioBased(rate)
         super().__init__(root)
         # Digits of the same number compare as the numbers do, and need no conversion; "g" is above all of them.
-        self._bound = f"{root.bound:016x}" if root.bound <= TraceIdRatioBased.TRACE_ID_LIMIT else "g"
+        self.below = f"{root.bound:016x}" if root.bound <= TraceIdRatioBased.TRACE_ID_LIMIT else "g"
 
     def should_sample(
         self,
@@ -48,10 +50,6 @@ class RatioSampler(ParentBased):
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
         return super().should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
-    def keeps(self, trace_id: str) -> bool:
-        """Whether a trace that begins here, with this id of 32 hex digits, is recorded."""
-        return trace_id[16:] < self._bound
-
 
 class ToldIdGenerator(IdGenerator):
     """Draws ids, and gives a trace and its first span those that were decided on before."""
@@ -61,15 +59,11 @@ class ToldIdGenerator(IdGenerator):
         # Each thread its own: a span that a user begins in another thread must not take it.
         self._told = threading.local()
 
-    def tell(self, trace_id: str, span_id: str) -> None:
-        """The ids for the next trace that begins in this thread, and for the span that begins it."""
-        self._told.trace_id = int(trace_id, 16)
+    def tell(self, trace_id: str | None, span_id: str) -> None:
+        """The ids for the next span that begins in this thread, and for its trace if it begins one."""
+        if trace_id is not None:
+            self._told.trace_id = int(trace_id, 16)
         self._told.span_id = int(span_id, 16)
-
-    def draw(self) -> tuple[str, str]:
-        """The id of a new trace and that of a span in it, as text; one draw for both."""
-        ids = f"{self._draw(192):048x}"
-        return ids[:32], ids[32:]
 
     def generate_trace_id(self) -> int:
         told: int | None = self._told.__dict__.pop("trace_id", None)

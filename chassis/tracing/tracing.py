@@ -130,6 +130,7 @@ class Tracing(Component):
         """
         if self._recorder is None or self._delivery is not None:
             return
+        self._recorder.begin()
         exporter = self._exporter
         if exporter is None and not self.endpoint:
             _log.info("spans are recorded and sent nowhere: no endpoint is configured")
@@ -142,6 +143,7 @@ class Tracing(Component):
         where = target_name(self.endpoint) if self._exporter is None else type(exporter).__name__
         self._delivery = Delivery(exporter, where, batch_timeout=self.batch_timeout, queue_size=self.queue_size)
         self._recorder.provider.add_span_processor(self._delivery.processor)
+        self._recorder.deliver = self._delivery.take
 
     async def stop(self) -> None:
         """Deliver what is left, for `stop_timeout` at most; what is not delivered then is dropped, and counted.

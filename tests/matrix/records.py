@@ -47,6 +47,7 @@ class Observed:
         self.tracing = Tracing(name, sample_rate=1)
         assert self.tracing.recorder is not None
         self.tracing.recorder.provider.add_span_processor(SimpleSpanProcessor(self.spans))
+        self.tracing.recorder.deliver = lambda span: self.spans.export([span.exported()])
 
     def counted(self, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
         """A counter by the values of its labels."""
