@@ -288,7 +288,11 @@ def classify(error: BaseException, correlation_id: str = "") -> ChassisError:
             own.__cause__ = error
             return own
     hint = f"; ask for it by request id {correlation_id}" if correlation_id else ""
-    crash = Crash(f"internal error{hint}", detail=f"{type(error).__name__}: {_safe_text(error)}")
+    if isinstance(error, ChassisError):
+        detail = f"{error.remote} answered {error.code.name}: {error.message}"
+    else:
+        detail = f"{type(error).__name__}: {_safe_text(error)}"
+    crash = Crash(f"internal error{hint}", detail=detail)
     crash.__cause__ = error
     return crash
 

@@ -22,6 +22,8 @@ class OutgoingCall(Call):
 
     __slots__ = ("_continuation", "_details", "rpc", "started_rpc")
 
+    ends_in_time = True
+
     def __init__(self, method: Method, continuation: Continuation, details: ClientCallDetails, request: Any) -> None:
         super().__init__(method, None, request, current_call())
         self._continuation = continuation

@@ -31,8 +31,7 @@ class DeadlineInterceptor(RpcInterceptor):
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the call began")
-        # gRPC ends calls at their deadline by itself, on both sides, and a timer of our own for each would only cost.
-        if call.method.system == "grpc":
+        if call.ends_in_time:
             return await proceed(call)
         try:
             async with asyncio.timeout(remaining) as limit:

@@ -53,6 +53,8 @@ class ServedCall(Call):
 
     __slots__ = ("_repeats", "decode", "serving")
 
+    ends_in_time = True
+
     # Given by the edge, and not to the constructor: one of its own would be one more function for every call.
     decode: Callable[[Any, Any], Any] | None  # what makes the request; None when it is made
     serving: Serving

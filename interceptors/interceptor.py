@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from chassis.call import Interceptor, Method
+from chassis.call import Interceptor, Method, PerMethod
 from interceptors.handlers import ComposedHandler, behaviour_of, unknown_handler
 
 
@@ -15,9 +15,6 @@ class RpcInterceptor(Interceptor, grpc.aio.ServerInterceptor):
     Several of them given to one server become one chain with one edge. In a chassis they are composed when a
     method is registered, and gRPC's own interceptor machinery, which works for each call, is not used.
     """
-
-    # Bounds what handlers made anew for every call could pile up.
-    _MAX_REMEMBERED = 4096
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """gRPC's way in; use `around` for your own concern."""
@@ -36,7 +33,7 @@ class RpcInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         else:
             kind, _ = behaviour_of(handler)
             composed = ComposedHandler(handler, Method.grpc(details.method, kind, "server"), [self])
-        if len(remembered) >= self._MAX_REMEMBERED:
+        if len(remembered) >= PerMethod.MAX:  # handlers made anew for every call would pile up
             remembered.clear()
         remembered[details.method] = (handler, composed)
         return composed

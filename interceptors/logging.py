@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc import StatusCode
 
-from chassis.call import Call, Method, Proceed
+from chassis.call import Call, Method, PerMethod, Proceed
 from chassis.errors import ChassisError, Crash, Verdict, classify, code_of_http_status, from_status
 from chassis.logging import Logs
 from chassis.logging.call_line import CallHead, CallLine, More, fields_of_call
@@ -34,8 +34,6 @@ PROBES = frozenset(
 _log = logging.getLogger(LOGGER_OF_CALLS)
 _HAS_NO_MEANING = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
 _NO_MORE: More = ()
-# Bounds what methods made anew for every call could pile up.
-_MAX_REMEMBERED = 4096
 
 
 class LoggingInterceptor(RpcInterceptor):
@@ -49,9 +47,9 @@ class LoggingInterceptor(RpcInterceptor):
     | event | `event processed`, `event processing failed` | topic, event_id, deliveries (if 2 or more), code |
     | going out | `grpc client call completed`, `http client request completed`, `event published` | the same |
 
-    The level is that of the error's meaning: `error`, `detail` and `cause` say more, and a crash has its `stack`.
-    What went well is info, going out debug. `quiet` are the paths (of gRPC methods, HTTP routes, topics) whose lines
-    are written at debug, unless they are errors.
+    What went well is info, on calls going out debug; what failed has the level of its meaning on both sides: `error`,
+    `detail` and `cause` say more, and a crash has its `stack`. `quiet` are the paths (of gRPC methods, HTTP routes,
+    topics) whose lines are written at debug, unless they are errors.
 
     With `logs` the line is made outside of the event loop. Without, it goes to the standard library's logger
     `chassis.call`, with its fields as `extra` and the essential ones in its text, so that any set-up shows it. That
@@ -61,10 +59,10 @@ class LoggingInterceptor(RpcInterceptor):
     def __init__(self, logs: Logs | None = None, *, quiet: Iterable[str] = PROBES) -> None:
         self._logs = logs
         self._quiet = frozenset(quiet)
-        self._endings: dict[Method, _Endings] = {}
+        self._endings = PerMethod(lambda method: _Endings(method, self._logs, quiet=method.path in self._quiet))
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
-        endings = self._endings.get(call.method) or self._remember(call.method)
+        endings = self._endings[call.method]
         peer: str | None = None
         if endings.served:
             # Now and not at the end: when the other side has gone, nobody knows any more who it was.
@@ -79,12 +77,6 @@ class LoggingInterceptor(RpcInterceptor):
             raise
         self._end(call, peer, endings, None)
         return result
-
-    def _remember(self, method: Method) -> _Endings:
-        if len(self._endings) >= _MAX_REMEMBERED:
-            self._endings.clear()
-        endings = self._endings[method] = _Endings(method, self._logs, quiet=method.path in self._quiet)
-        return endings
 
     def _end(self, call: Call, peer: str | None, endings: _Endings, error: BaseException | None) -> None:
         # One function and not five: it runs for each call, and calling them would be half of the work.

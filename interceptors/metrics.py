@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from chassis.call import Call, Method, Proceed
+from chassis.call import Call, Method, PerMethod, Proceed
 from chassis.metrics import (
     AUTH_FAILURES,
     EVENT_HANDLE_DURATION,
@@ -44,18 +44,16 @@ class MetricsInterceptor(RpcInterceptor):
     >>> interceptor = MetricsInterceptor(Metrics("greeter"))
     """
 
-    # Bounds what methods made anew for every call could pile up; their series are found again by their labels.
-    _MAX_REMEMBERED = 4096
-
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._recorders: dict[Method, _Recorder] = {}
+        # Those that are made anew find their series again by the labels.
+        self._recorders = PerMethod(lambda method: _RECORDERS[method.system, method.side](metrics, method))
 
     def applies(self, method: Method) -> bool:
         return self._metrics.enabled and (method.system, method.side) in _RECORDERS
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
-        recorder = self._recorders.get(call.method) or self._recorder_of(call.method)
+        recorder = self._recorders[call.method]
         in_flight = recorder.in_flight
         in_flight.level += 1
         try:
@@ -63,13 +61,6 @@ class MetricsInterceptor(RpcInterceptor):
         finally:
             in_flight.level -= 1
             recorder.end(call)
-
-    def _recorder_of(self, method: Method) -> _Recorder:
-        if len(self._recorders) >= self._MAX_REMEMBERED:
-            self._recorders.clear()
-        recorder = _RECORDERS[method.system, method.side](self._metrics, method)
-        self._recorders[method] = recorder
-        return recorder
 
 
 class _Recorder:

@@ -6,6 +6,7 @@ from typing import Any
 
 from chassis.call import Call, Method, Proceed
 from chassis.errors import ChassisError
+from chassis.logging.line import fields_of_method
 from interceptors.interceptor import RpcInterceptor
 
 _log = logging.getLogger("chassis.recovery")
@@ -28,6 +29,6 @@ class RecoveryInterceptor(RpcInterceptor):
         except BaseException as error:
             if call.logged is not error:
                 call.logged = error
-                fields = {"method": call.method.path, "request_id": call.request_id}
+                fields = {**fields_of_method(call.method), "request_id": call.request_id}
                 _log.error("an interceptor or a handler crashed", exc_info=error, extra=fields)
             raise

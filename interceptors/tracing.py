@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chassis.call import Call, Method, Proceed
+from chassis.call import Call, Method, PerMethod, Proceed
 from chassis.tracing import Tracing, hand_on
 from interceptors.interceptor import RpcInterceptor
 
@@ -20,13 +20,12 @@ class TracingInterceptor(RpcInterceptor):
     def __init__(self, tracing: Tracing, *, target: str = "") -> None:
         self._recorder = tracing.recorder
         self._target = target
-        self._shapes: dict[Method, SpanShape] = {}
+        self._shapes = PerMethod(self._shape_of)
 
     def applies(self, method: Method) -> bool:
         if self._recorder is None:
             return not method.served
-        self._shape_of(method)
-        return True
+        return bool(self._shapes[method])  # made now, and not by the first call
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         recorder = self._recorder
@@ -34,7 +33,7 @@ class TracingInterceptor(RpcInterceptor):
             if not call.method.served:
                 hand_on(call)
             return await proceed(call)
-        shape = self._shapes.get(call.method) or self._shape_of(call.method)
+        shape = self._shapes[call.method]
         begin = recorder.open_served if shape.served else recorder.open_going_out
         token, span, own = begin(call, shape)
         try:
@@ -52,5 +51,4 @@ class TracingInterceptor(RpcInterceptor):
         # Imported here: a service without tracing does not pay for OpenTelemetry.
         from chassis.tracing.conventions import SpanShape
 
-        shape = self._shapes[method] = SpanShape(method, self._target)
-        return shape
+        return SpanShape(method, self._target)

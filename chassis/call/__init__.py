@@ -8,7 +8,7 @@
 
 from chassis.call.call import Call, current_call, current_principal, enter, headers_of, leave
 from chassis.call.chain import Interceptor, Proceed, compose
-from chassis.call.method import Kind, Method
+from chassis.call.method import Kind, Method, PerMethod
 from chassis.call.principal import Principal
 from chassis.call.trace_context import TraceContext
 
@@ -17,6 +17,7 @@ __all__ = [
     "Interceptor",
     "Kind",
     "Method",
+    "PerMethod",
     "Principal",
     "Proceed",
     "TraceContext",

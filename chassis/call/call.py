@@ -47,6 +47,9 @@ class Call:
         "code", "error", "logged", "method", "parent", "principal", "started", "transport",
     )  # fmt: skip
 
+    # Whether the transport itself ends the call at its deadline: a timer for each would only cost.
+    ends_in_time: ClassVar[bool] = False
+
     # Clients and proxies choose request ids; what is longer or holds control characters is replaced.
     MAX_REQUEST_ID_LENGTH: ClassVar[int] = 128
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+_Made = TypeVar("_Made")
 
 
 class Kind(enum.Enum):
@@ -76,3 +79,25 @@ class Method:
 
     def __repr__(self) -> str:
         return f"<Method {self.system} {self.side} {self.name} {self.path}>"
+
+
+class PerMethod(dict[Method, _Made]):
+    """What is made once for each method, when its first call comes, and kept.
+
+    >>> names = PerMethod(lambda method: method.name.upper())
+    >>> names[Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")]
+    'GREET'
+    """
+
+    # Bounds what methods made anew for every call could pile up.
+    MAX = 4096
+
+    def __init__(self, make: Callable[[Method], _Made]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, method: Method) -> _Made:
+        if len(self) >= self.MAX:
+            self.clear()
+        made = self[method] = self._make(method)
+        return made

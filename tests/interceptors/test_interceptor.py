@@ -10,7 +10,7 @@ import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 from grpc import StatusCode
 
-from chassis.call import Call, Interceptor, Method, Proceed, current_call
+from chassis.call import Call, Interceptor, Method, PerMethod, Proceed, current_call
 from chassis.errors import PermissionDenied, Unauthorized
 from interceptors import RpcInterceptor
 from interceptors.edge import ServedCall
@@ -132,7 +132,7 @@ async def test_interceptors_of_others_may_stand_anywhere_between(serving: Servin
 async def test_handlers_that_are_made_anew_for_each_call_pile_up_nowhere(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RpcInterceptor, "_MAX_REMEMBERED", 2)
+    monkeypatch.setattr(PerMethod, "MAX", 2)
     recording = Recording()
     echo = await serving.plain(recording)
 

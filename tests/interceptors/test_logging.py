@@ -12,7 +12,7 @@ from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 from grpc import StatusCode
 
-from chassis.call import Call, Kind, Method, Principal, Proceed, TraceContext, compose, enter
+from chassis.call import Call, Kind, Method, PerMethod, Principal, Proceed, TraceContext, compose, enter
 from chassis.errors import TABLE, AlreadyExists, ChassisError, NotFound, Permanent, Temporary, Undecodable
 from chassis.logging import Logs
 from chassis.logging.line import level_name
@@ -188,7 +188,7 @@ async def test_a_crash_of_another_service_says_which_and_what(log: Log) -> None:
     await run([LoggingInterceptor(log.logs), ErrorsInterceptor()], ACall(SERVED), downstream)
     line = log.line()
     assert (line["level"], line["code"], line["error"]) == ("error", "INTERNAL", "no such venue")
-    assert line["detail"] == "NotFound: no such venue"
+    assert line["detail"] == "/pkg.Venues/Get answered NOT_FOUND: no such venue"
     assert "stack" in line
 
 
@@ -392,7 +392,7 @@ async def test_a_call_does_not_fail_of_the_line_about_it(log: Log) -> None:
 
 
 async def test_methods_made_anew_for_every_call_do_not_pile_up(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interceptors.logging._MAX_REMEMBERED", 3)
+    monkeypatch.setattr(PerMethod, "MAX", 3)
     interceptor = LoggingInterceptor(log.logs)
     for number in range(10):
         await run(interceptor, ACall(Method.grpc(f"/pkg.Greeter/Greet{number}", Kind.UNARY_UNARY, "server")))

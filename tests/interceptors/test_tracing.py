@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace import StatusCode as SpanStatus
 
-from chassis.call import Call, Kind, Method, compose, current_call, enter, leave
+from chassis.call import Call, Kind, Method, PerMethod, compose, current_call, enter, leave
 from chassis.errors import AlreadyExists, Crash, NotFound, Permanent, Temporary
 from chassis.testing.echo import EchoServicer, WritingEchoServicer
 from chassis.tracing import Tracing
@@ -834,3 +834,14 @@ def test_nothing_of_it_is_global(recorded: Recorded) -> None:
     assert trace.get_tracer_provider() is provider
     assert before["_TRACER_PROVIDER"] is None
     assert current_call() is None
+
+
+async def test_methods_made_anew_for_every_call_do_not_pile_up(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PerMethod, "MAX", 3)
+    interceptor = TracingInterceptor(recorded.tracing)
+    for number in range(10):
+        method = grpc_method(path=f"/pkg.Greeter/Greet{number}")
+        await compose([interceptor], method, lambda call: asyncio.sleep(0))(Given(method))
+    assert len(interceptor._shapes) <= 3
