@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint format bench proto constraints clean
+.PHONY: help setup test demo lint format bench mutants soak proto constraints clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,8 +43,14 @@ format: $(READY) ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure, as ratios in interleaved runs (ROUNDS=3 for a quick look)
+bench: $(READY) ## measure, as ratios in interleaved runs (ROUNDS=3 for a quick look, SUITES=unary,publish for some)
 	@$(BIN)/python -m tests.bench
+
+mutants: $(READY) ## take each protection out and see a test fail (MUTANTS="seam -k deadline" for some)
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
+soak: $(READY) ## many calls and cancelled streams leave nothing behind (SOAK_CALLS, SOAK_STREAMS: how many)
+	@$(BIN)/python -m tests.soak
 
 proto: $(READY) ## generate the Python modules from proto/
 	@$(BIN)/python proto/generate.py

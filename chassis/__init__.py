@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chassis.version import __version__
+
 if TYPE_CHECKING:
     from chassis.service import ServiceChassis
 
-__all__ = ["ServiceChassis"]
+__all__ = ["ServiceChassis", "__version__"]
 
 
 # Looked up when first used (PEP 562): the interceptors import parts of this package, and ServiceChassis imports them.
@@ -25,8 +27,4 @@ def __getattr__(name: str) -> Any:
         from chassis.service import ServiceChassis
 
         return ServiceChassis
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("cq-chassis")
     raise AttributeError(f"module 'chassis' has no attribute {name!r}")

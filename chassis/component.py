@@ -91,25 +91,20 @@ class Components:
 
     @property
     def starting(self) -> str | None:
-        """The part that is being started right now, for the message when that takes too long."""
+        """The part that is being started right now, or the last one that could not be."""
         return self._starting
 
     @property
     def stopping(self) -> str | None:
-        """The part that is being stopped right now; likewise."""
+        """The part that is being stopped right now, for the message when that takes too long."""
         return self._stopping
 
     async def start(self, *components: Component) -> None:
-        """Start parts in order; when one fails, those that run are stopped in reverse, and its error is raised."""
+        """Start parts in order until one fails, whose error is raised; `stop` then stops those that run."""
         for component in components:
             self._starting = component.name
-            try:
-                await component.start()
-            except BaseException:
-                await asyncio.shield(self.stop())
-                raise
-            finally:
-                self._starting = None
+            await component.start()
+            self._starting = None
             self._running.append(component)
 
     async def stop(self, *, deadline: float | None = None) -> list[StopFailure]:

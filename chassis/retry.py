@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from chassis.call import current_call
+from chassis.call import time_left
 from chassis.errors import ChassisError
 
 if TYPE_CHECKING:
@@ -190,8 +190,7 @@ class Policy:
         resumes = self.clock() + wait
         if any(total is not None and resumes - started > total for total in (self.total, policy.total)):
             return True
-        call = current_call()
-        remaining = None if call is None else call.time_remaining()
+        remaining = time_left()
         return remaining is not None and wait >= remaining
 
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from interceptors.interceptor import RpcInterceptor
     from interceptors.logging import LoggingInterceptor
     from interceptors.metrics import MetricsInterceptor
+    from interceptors.rate_limit import RateLimitInterceptor, Rule
     from interceptors.recovery import RecoveryInterceptor
     from interceptors.request_id import RequestIdInterceptor
-    from interceptors.stack import default_stack
+    from interceptors.stack import behind_auth, default_stack
     from interceptors.tracing import TracingInterceptor
+    from interceptors.validation import ValidationInterceptor
 
 # Looked up when first used (PEP 562): an import of one concern does not load the libraries of all.
 _HOME = {
@@ -34,10 +36,14 @@ _HOME = {
     "IdentityInterceptor": "auth",
     "LoggingInterceptor": "logging",
     "MetricsInterceptor": "metrics",
+    "RateLimitInterceptor": "rate_limit",
     "RecoveryInterceptor": "recovery",
     "RequestIdInterceptor": "request_id",
     "RpcInterceptor": "interceptor",
+    "Rule": "rate_limit",
     "TracingInterceptor": "tracing",
+    "ValidationInterceptor": "validation",
+    "behind_auth": "stack",
     "client_interceptors": "client",
     "default_stack": "stack",
 }
@@ -49,10 +55,14 @@ __all__ = [
     "IdentityInterceptor",
     "LoggingInterceptor",
     "MetricsInterceptor",
+    "RateLimitInterceptor",
     "RecoveryInterceptor",
     "RequestIdInterceptor",
     "RpcInterceptor",
+    "Rule",
     "TracingInterceptor",
+    "ValidationInterceptor",
+    "behind_auth",
     "client_interceptors",
     "default_stack",
 ]

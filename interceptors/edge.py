@@ -16,8 +16,9 @@ from chassis.errors import Cancelled, ChassisError, classify
 from interceptors.status import sendable, text_of, trailers_of
 
 # A client measures its deadline from its own start, and the time it sends is rounded up by as much as 1 %: it gives up
-# a little before the deadline that is seen here. A cancellation this close to the deadline (seconds; share) is its end.
-_DEADLINE_SLACK = 0.02
+# a little before the deadline that is seen here, and by as much more as its request took to get here. A cancellation
+# this close to the deadline (seconds; share) is its end.
+_DEADLINE_SLACK = 0.05
 
 _NOTHING_LEFT: tuple[Any, ...] = ()  # by the end of a chain, all replies are written
 

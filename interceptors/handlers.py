@@ -12,7 +12,7 @@ import grpc
 from grpc import StatusCode
 from grpc.aio import InternalError
 
-from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose
+from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, current_call, on_message
 from chassis.errors import ChassisError, ResourceExhausted, Undecodable, Unimplemented, from_status, status_code
 from interceptors.edge import ClientGone, Requests, Serving, edge
 from interceptors.status import check
@@ -40,6 +40,8 @@ class ComposedHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
         # Unary messages are decoded and encoded inside the chain: left to gRPC, they would fail behind the observers'
         # back. Messages of streams pass through gRPC's own context, which then needs to know how.
         decode = _decoder(handler.request_deserializer, method)
+        if self.request_streaming and (looking := on_message(self.interceptors, method)):
+            decode = _shown(decode, looking)
         self.request_deserializer = decode if self.request_streaming else None
         serving = serving or Serving()
         encode = _encoder(handler.response_serializer, method, serving.max_reply_bytes)
@@ -88,6 +90,19 @@ def _decoder(decode: Callable[[bytes], Any] | None, method: Method) -> Callable[
             raise Undecodable(f"the request is no valid message for {method.path}") from error
 
     return decoded
+
+
+def _shown(decode: Callable[..., Any], looking: Sequence[Callable[[Call, Any], None]]) -> Callable[[bytes], Any]:
+    # gRPC decodes where the message is read, by iterating or by `context.read()`: in the call's own context.
+    def shown(raw: bytes) -> Any:
+        message = decode(raw)
+        call = current_call()
+        assert call is not None, "the edge has entered it"
+        for look in looking:
+            look(call, message)
+        return message
+
+    return shown
 
 
 def _encoder(encode: Callable[[Any], bytes] | None, method: Method, max_bytes: float) -> Callable[[Any], bytes] | None:

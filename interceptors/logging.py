@@ -212,10 +212,11 @@ def _more(error: BaseException, told: ChassisError | None) -> More:
         text = details() if callable(details) else None
         return (("error", limited(text) if isinstance(text, str) else error_text(error)),)
     more = [("error", error_text(told))]
+    cause = told.__cause__
+    # Whoever gave a detail has said what may be told of the cause: a database's own text has values in it.
     if told.detail:
         more.append(("detail", limited(told.detail)))
-    cause = told.__cause__
-    if cause is not None and not isinstance(cause, (grpc.RpcError, grpc.aio.AbortError)):
+    elif cause is not None and not isinstance(cause, (grpc.RpcError, grpc.aio.AbortError)):
         more.append(("cause", error_text(cause)))
     return tuple(more)
 

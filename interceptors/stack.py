@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chassis.tracing import Tracing
     from interceptors.auth import IdentityInterceptor
     from interceptors.errors import Translation
+    from interceptors.rate_limit import RateLimitInterceptor
+    from interceptors.validation import ValidationInterceptor
 
 
 def default_stack(
@@ -23,6 +25,8 @@ def default_stack(
     logs: Logs | None = None,
     authenticator: Authenticator | None = None,
     identity: IdentityInterceptor | None = None,
+    rate_limit: RateLimitInterceptor | None = None,
+    validation: ValidationInterceptor | None = None,
     translate: Mapping[type[BaseException], Translation] | None = None,
     default_deadline: float | None = None,
     target: str = "",
@@ -67,12 +71,34 @@ def default_stack(
     stack.append(DeadlineInterceptor(default_deadline))
     if authenticator is not None:
         # Before anything reads the request: strangers cost as little as possible.
-        stack.append(AuthInterceptor(authenticator))
+        stack.append(AuthInterceptor(authenticator, metrics=metrics))
     if identity is not None:
         stack.append(identity)
+    if rate_limit is not None:
+        # Where it is known who is calling, and before the request costs anything.
+        stack.append(rate_limit)
+    if validation is not None:
+        # It reads the request: behind all that can refuse without.
+        stack.append(validation)
     return [
         *stack,
         RequestIdInterceptor(),
         # Innermost: everything outside of it sees only errors that have a meaning.
         ErrorsInterceptor(translate),
     ]
+
+
+def behind_auth(stack: Iterable[Interceptor], *concerns: Interceptor) -> list[Interceptor]:
+    """A list of concerns with these added, in this order, where it is known who is calling and nothing was read yet.
+
+    That is their place whether or not there is authentication; for a service's `interceptors`.
+
+    >>> from interceptors import IdentityInterceptor
+    >>> [type(each).__name__ for each in behind_auth(default_stack(), IdentityInterceptor())]
+    ['RecoveryInterceptor', 'DeadlineInterceptor', 'IdentityInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
+    """
+    from interceptors.request_id import RequestIdInterceptor
+
+    given = list(stack)
+    inner = next((n for n, each in enumerate(given) if isinstance(each, RequestIdInterceptor)), len(given))
+    return [*given[:inner], *concerns, *given[inner:]]

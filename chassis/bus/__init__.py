@@ -23,14 +23,16 @@ What a handler raises decides what becomes of the event, by the table of `chassi
 after a while, or it becomes a dead letter, published on `cqi.dlq.{service}.{event_type}` with the reason.
 """
 
-from chassis.bus.backend import Backend, Consumer, Delivery, Intake, Stream, streams_for
+from chassis.bus.backend import Backend, Consumer, Delivery, Intake, too_large
 from chassis.bus.bus import PUBLISHING, REDELIVERY, Bus
 from chassis.bus.consumer import RunningSubscription
 from chassis.bus.dead_letter import dead_letter_subject
 from chassis.bus.declaration import Subscription, subscribe, subscriptions_of
+from chassis.bus.durable import Durable, Stored
 from chassis.bus.event import EventCall, PublishCall
 from chassis.bus.memory import MemoryBackend
 from chassis.bus.memory_broker import MemoryBroker
+from chassis.bus.streams import Stream, streams_for
 from chassis.bus.topics import topic_for, type_for
 
 __all__ = [
@@ -40,18 +42,21 @@ __all__ = [
     "Bus",
     "Consumer",
     "Delivery",
+    "Durable",
     "EventCall",
     "Intake",
     "MemoryBackend",
     "MemoryBroker",
     "PublishCall",
     "RunningSubscription",
+    "Stored",
     "Stream",
     "Subscription",
     "dead_letter_subject",
     "streams_for",
     "subscribe",
     "subscriptions_of",
+    "too_large",
     "topic_for",
     "type_for",
 ]

@@ -1,6 +1,7 @@
 """What a backend has to be able to do: move bytes and acknowledgements. All behaviour is above it, written once.
 
-A new backend is one file here and one parameter of the contract suite, tests/contracts/test_bus.py.
+A broker that stores events and does not remember who has had them gets that from `chassis.bus.durable`. How to write
+one, and how to have it tested: docs/bus.md, "A backend of your own".
 """
 
 from __future__ import annotations
@@ -9,42 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-DEAD_LETTER_PREFIX = "cqi.dlq"
-"""Dead letters are published on `cqi.dlq.{service}.{event_type}`."""
-
-DAY = 24 * 60 * 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Where a broker keeps what is published: its name, the subjects that it takes, and for how many seconds.
-
-    >>> Stream("orders", ("acme.orders.>",)).takes("acme.orders.v1.order_shipped")
-    True
-    """
-
-    name: str
-    subjects: tuple[str, ...]
-    max_age: float = DAY
-
-    def takes(self, subject: str) -> bool:
-        """Whether one of its subjects, which may end in `.>`, covers this one."""
-        return any(
-            subject.startswith(each[:-1]) and len(subject) >= len(each) if each.endswith(".>") else subject == each
-            for each in self.subjects
-        )
-
-
-def streams_for(stream_name: str = "cqc_events") -> tuple[Stream, ...]:
-    """The streams of the platform: events for a day, and dead letters for fourteen, in `{stream_name}_dlq`.
-
-    >>> [(stream.name, stream.subjects) for stream in streams_for()]
-    [('cqc_events', ('cqc.events.v1.>',)), ('cqc_events_dlq', ('cqi.dlq.>',))]
-    """
-    return (
-        Stream(stream_name, ("cqc.events.v1.>",)),
-        Stream(f"{stream_name}_dlq", (f"{DEAD_LETTER_PREFIX}.>",), 14 * DAY),
-    )
+from chassis.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +31,10 @@ class Consumer:
 
 
 class Delivery(Protocol):
-    """One event on its way to a handler, and the means to settle it; each may raise if the broker is not reached."""
+    """One event on its way to a handler, and the means to settle it; each may raise if the broker is not reached.
+
+    It is settled once, by `ack`, `nak` or `term`; what comes after that does nothing.
+    """
 
     @property
     def subject(self) -> str:
@@ -98,7 +67,7 @@ class Delivery(Protocol):
         """Deliver it again, in `delay` seconds at the earliest, to anyone who shares the durable."""
 
     async def term(self) -> None:
-        """Never deliver it to this durable again."""
+        """Never deliver it to this durable again: `ack`, where the broker has no other word for what failed."""
 
     async def in_progress(self) -> None:
         """It is being worked on: `ack_wait` begins anew."""
@@ -108,13 +77,15 @@ class Intake(Protocol):
     """The backend's side of one subscription."""
 
     async def stop(self) -> None:
-        """Take in no more. Nothing is handed over after it returned; what arrives late is given back at once."""
+        """Take in no more: nothing is handed over after it returned. What still is until then is given back above."""
 
 
 class Backend(Protocol):
     """Moves bytes and acknowledgements between the chassis and one broker.
 
-    What cannot be done right now is raised as `Temporary`, or as TimeoutError or OSError.
+    What cannot be done right now is raised as `Temporary`, or as TimeoutError or OSError. A backend that is made from
+    this class (`class AppendOnlyFile(Backend)`) has to have `system`, `publish` and `subscribe`, and the others where
+    there is something to do. It is asked for nothing before `start` and after `stop`.
     """
 
     @property
@@ -124,15 +95,19 @@ class Backend(Protocol):
     @property
     def max_payload(self) -> int | None:
         """The most bytes that an event may have, headers included; None where there is no limit."""
+        return None
 
     async def start(self) -> None:
         """Begin. A broker that cannot be reached is no reason to fail: it is looked for until it is there."""
+        return
 
     async def stop(self) -> None:
         """End; acknowledgements that were sent before have reached the broker, where it can be reached."""
+        return
 
     async def check(self) -> None:
         """Raise if the broker cannot be reached right now."""
+        return
 
     async def publish(
         self, subject: str, payload: bytes, headers: Mapping[str, str], *, msg_id: str, timeout: float
@@ -140,12 +115,22 @@ class Backend(Protocol):
         """Return when the broker has it; raise if it did not say so within `timeout` seconds.
 
         A subject that no stream of the broker takes yet goes to the first of the backend's streams.
-        An event whose `msg_id` the stream has seen within its duplicate window is confirmed and not stored again.
+        An event whose `msg_id` the stream has seen within its duplicate window is confirmed and not stored again;
+        an empty one is that of no other event. One that is larger than `max_payload` raises `too_large(…)`.
         """
 
     async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Intake:
         """Call `deliver` for each event, in the stream's order, never holding more than `prefetch` that are unsettled.
 
         An event is unsettled from `deliver` to its ack, nak or term. Where the broker cannot be reached or is lost,
-        the subscription is made, and made again, as soon as it can be.
+        the subscription is made, and made again, as soon as it can be. Raises ValueError for a durable of this name
+        that is for something else.
         """
+
+
+def too_large(subject: str, size: int, limit: int) -> InvalidInput:
+    """The error for an event that can never be published, of so many bytes with its headers."""
+    return InvalidInput(
+        f"the event on {subject} has {size} bytes with its headers, and the event bus takes {limit}: "
+        "publish a reference to the data instead"
+    )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Awaitable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Unpack, overload
 
 from google.protobuf.message import Message
@@ -11,7 +11,7 @@ from chassis.bus.consumer import RunningSubscription
 from chassis.bus.dead_letter import dead_letter_subject, token
 from chassis.bus.declaration import Handler, Options, Subscription, subscription_to, subscriptions_of
 from chassis.bus.envelope import Sealer, check_header
-from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, EVENT_ID, MESSAGE_TYPE, PROTOBUF, EventCall
+from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, EVENT_ID, MESSAGE_TYPE, PROTOBUF, Envelope, EventCall
 from chassis.bus.publisher import Publisher
 from chassis.bus.topics import check_topic, event_type_of, topic_for
 from chassis.bus.verdict import Settler
@@ -129,25 +129,9 @@ class Bus(Component):
         same `event_id` does no harm), `DeadlineExceeded` if the time of the call ran out, `InvalidInput` for an event
         that is too large, and TypeError or ValueError for what is no message or no topic.
         """
-        topic = self._topics.get(type(topic_or_message)) if message is None else None
-        if topic is not None:
-            assert isinstance(topic_or_message, Message)
-            event = topic_or_message
-        else:
-            topic, event = _topic_and_message(topic_or_message, message)
-            if message is None:
-                self._topics[type(event)] = topic
-        if not self._started:
-            raise Temporary(f"the event bus is not running, and the event on {topic} was not published")
-        call = current_call()
-        principal = None if call is None else call.principal
-        envelope = self._sealer.seal(event, self._actor if principal is None else principal.actor_id)
-        if headers:
-            envelope.headers.update(_own_headers(headers))
-        await self._publisher.send(
-            topic, event, envelope.payload, envelope.event_id, envelope.headers, parent=call, timeout=timeout
-        )
-        return envelope.event_id
+        event_id, confirmed = self._send(topic_or_message, message, headers, timeout)
+        await confirmed
+        return event_id
 
     async def publish_all(
         self, events: Iterable[Message | tuple[str, Message]], *, window: int = 256, timeout: float | None = None
@@ -166,10 +150,10 @@ class Bus(Component):
         async def work() -> None:
             for index, event in remaining:
                 try:
-                    if isinstance(event, tuple):
-                        ids[index] = await self.publish(*event, timeout=timeout)
-                    else:
-                        ids[index] = await self.publish(event, timeout=timeout)
+                    topic_or_message, message = event if isinstance(event, tuple) else (event, None)
+                    event_id, confirmed = self._send(topic_or_message, message, None, timeout)
+                    await confirmed
+                    ids[index] = event_id
                 except Exception as error:
                     failures.append(error)
                 if failures:
@@ -183,6 +167,30 @@ class Bus(Component):
             failures[0].add_note(f"{len(ids)} of the events were published before")
             raise failures[0]
         return [ids[index] for index in sorted(ids)]
+
+    def _send(
+        self,
+        topic_or_message: str | Message,
+        message: Message | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+    ) -> tuple[str, Awaitable[None]]:
+        topic = self._topics.get(type(topic_or_message)) if message is None else None
+        if topic is not None:
+            assert isinstance(topic_or_message, Message)
+            event = topic_or_message
+        else:
+            topic, event = _topic_and_message(topic_or_message, message)
+            if message is None:
+                self._topics[type(event)] = topic
+        if not self._started:
+            raise Temporary(f"the event bus is not running, and the event on {topic} was not published")
+        call = current_call()
+        principal = None if call is None else call.principal
+        envelope = self._sealer.seal(event, self._actor if principal is None else principal.actor_id)
+        if headers:
+            envelope.headers.update(_own_headers(headers))
+        return envelope.event_id, self._publisher.send(topic, event, envelope, parent=call, timeout=timeout)
 
     # Subscribing.
 
@@ -222,7 +230,7 @@ class Bus(Component):
             durable=durable,
             max_deliver=self._max_deliver if subscription.max_deliver is None else subscription.max_deliver,
             backoff=self._backoff if subscription.backoff is None else subscription.backoff,
-            max_payload=self.backend.max_payload,
+            backend=self.backend,
             put_aside=self._put_aside,
             metrics=self._metrics,
         )
@@ -251,7 +259,8 @@ class Bus(Component):
     async def _put_aside(self, letter: DeadLetter, call: EventCall, letter_id: str) -> None:
         headers = {CONTENT_TYPE: PROTOBUF, MESSAGE_TYPE: letter.DESCRIPTOR.full_name, ACTOR_ID: self._actor}
         subject = dead_letter_subject(self.service_name, call.topic)
-        await self._publisher.send(subject, letter, letter.SerializeToString(), letter_id, headers, parent=call)
+        envelope = Envelope(letter.SerializeToString(), letter_id, headers)
+        await self._publisher.send(subject, letter, envelope, parent=call)
 
     # Its life.
 

@@ -13,7 +13,7 @@ from chassis.bus.declaration import Handler, Subscription, takes_call
 from chassis.bus.event import EventCall
 from chassis.bus.verdict import CutOff, Settler
 from chassis.call import Call, Interceptor, Kind, Method, compose, enter
-from chassis.errors import Cancelled, ChassisError, Crash, DeadlineExceeded, classify
+from chassis.errors import Cancelled, ChassisError, Crash, DeadlineExceeded, Verdict, classify
 
 _log = logging.getLogger("chassis.bus")
 
@@ -21,9 +21,10 @@ _log = logging.getLogger("chassis.bus")
 class _Held:
     """A delivery that is here and not settled yet."""
 
-    __slots__ = ("deadline", "delivery", "expired", "signalled", "task")
+    __slots__ = ("deadline", "delivery", "expired", "key", "signalled", "task")
 
-    def __init__(self, delivery: Delivery, now: float) -> None:
+    def __init__(self, key: tuple[str, int], delivery: Delivery, now: float) -> None:
+        self.key = key
         self.delivery = delivery
         self.signalled = now
         self.task: asyncio.Task[None] | None = None
@@ -89,9 +90,11 @@ class RunningSubscription:
         async def handle(call: Call) -> None:
             if (refusal := self._settler.refuses(call.transport)) is not None:
                 raise refusal
-            arguments: tuple[Any, ...] = (call.request, call) if with_call else (call.request,)
             try:
-                await handler(*arguments)
+                if with_call:
+                    await handler(call.request, call)
+                else:
+                    await handler(call.request)
             except asyncio.CancelledError:
                 if not self._expired(call):
                     raise
@@ -107,11 +110,12 @@ class RunningSubscription:
             self._spawn(self._give_back(delivery))
             return
         key = (delivery.stream, delivery.sequence)
-        if (held := self._held.get(key)) is not None:
+        held = self._held.get(key)
+        if held is not None:
             # It took the one that is being worked on for lost; the newer delivery is the one to settle.
             held.delivery = delivery
             return
-        held = self._held[key] = _Held(delivery, self._loop.time())
+        held = self._held[key] = _Held(key, delivery, time.monotonic())
         self._settler.received(delivery)
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._sweep)
@@ -122,49 +126,54 @@ class RunningSubscription:
 
     def _begin(self, held: _Held) -> None:
         self._running += 1
-        held.deadline = self._loop.time() + self.timeout
-        held.task = self._loop.create_task(self._run(held), context=self._context.copy())
+        held.task = self._loop.create_task(self._run(held), name=self.durable, context=self._context.copy())
         self._tasks.add(held.task)
-        held.task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._running -= 1
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("handling an event on %s broke the event bus itself", self.topic, exc_info=error)
-        if self._waiting and not self._draining:
-            self._begin(self._waiting.popleft())
 
     # Handling.
 
     async def _run(self, held: _Held) -> None:
-        call = EventCall(self._method, held.delivery, self._subscription.message_type, time.monotonic() + self.timeout)
+        held.deadline = deadline = time.monotonic() + self.timeout
+        call = EventCall(self._method, held.delivery, self._subscription.message_type, deadline)
         enter(call)
-        error: Exception | None = None
+        error: ChassisError | None = None
         try:
-            await self._chain(call)
-        except asyncio.CancelledError:
-            cut = self._uncancel()
-            if held.expired:
-                error = self._too_slow()
-            elif cut:
-                error = CutOff("the service stopped before the handler was done")
-            else:
-                error = Cancelled("the handler waited for something that was cancelled")
-        except Exception as failure:
-            error = failure
-        # The handler's time is over, and what is left to do has its own.
-        held.deadline = call.deadline = None
-        told = None if error is None else self._meaning(call, error)
-        try:
-            await self._settler.settle(held.delivery, call, told, release=lambda: self._release(held))
+            try:
+                await self._chain(call)
+            except asyncio.CancelledError:
+                error = self._cut_off(held)
+            except Exception as failure:
+                error = self._meaning(call, failure)
+            # The handler's time is over, and what is left to do has its own.
+            held.deadline = call.deadline = None
+            verdict = Verdict.ACK if error is None else await self._settler.judge(held.delivery, call, error)
+            self._release(held)
+            await self._settler.settle(held.delivery, call, verdict, error)
         except asyncio.CancelledError:
             self._release(held)
             await self._give_back(held.delivery)
             raise
+        except Exception as failure:
+            _log.error("handling an event on %s broke the event bus itself", self.topic, exc_info=failure)
         finally:
             # Whatever happened: an event that is held for ever would never come again.
             self._release(held)
+            self._ended(held)
+
+    def _ended(self, held: _Held) -> None:
+        # Here and not in a callback of the task, which would cost a turn of the loop for each event.
+        assert held.task is not None
+        self._tasks.discard(held.task)
+        self._running -= 1
+        if self._waiting and not self._draining and not self._loop.is_closed():
+            self._begin(self._waiting.popleft())
+
+    def _cut_off(self, held: _Held) -> ChassisError:
+        cut = self._uncancel()
+        if held.expired:
+            return self._too_slow()
+        if cut:
+            return CutOff("the service stopped before the handler was done")
+        return Cancelled("the handler waited for something that was cancelled")
 
     def _meaning(self, call: EventCall, error: Exception) -> ChassisError:
         told = classify(error, call.request_id)
@@ -192,9 +201,8 @@ class RunningSubscription:
         return cancelled
 
     def _release(self, held: _Held) -> None:
-        key = (held.delivery.stream, held.delivery.sequence)
-        if self._held.get(key) is held:  # and not one that came since
-            del self._held[key]
+        if self._held.get(held.key) is held:  # and not one that came since
+            del self._held[held.key]
 
     async def _give_back(self, delivery: Delivery) -> None:
         try:
@@ -217,7 +225,7 @@ class RunningSubscription:
         self._timer = None
         if not self._held:
             return
-        now = self._loop.time()
+        now = time.monotonic()
         quiet = []
         wake = now + self._interval
         for held in self._held.values():
@@ -235,7 +243,7 @@ class RunningSubscription:
                 wake = min(wake, held.signalled + self.consumer.ack_wait / 3)
         if quiet:
             self._spawn(self._tell_alive(quiet))
-        self._timer = self._loop.call_at(wake, self._sweep)
+        self._timer = self._loop.call_later(wake - now, self._sweep)
 
     async def _tell_alive(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -285,7 +293,7 @@ class RunningSubscription:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.CUT_GRACE)
         for held in left:
-            if held.task is not None and not held.task.done():
+            if self._held.get(held.key) is held:  # it will not end, or had not begun
                 self._release(held)
                 await self._give_back(held.delivery)
         return [f"the handler of {self.topic} ({self.durable}, event {held.delivery.sequence})" for held in left]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from cqi.v1.dead_letter_pb2 import DeadLetter
 
-from chassis.bus.backend import DEAD_LETTER_PREFIX
 from chassis.bus.event import EventCall
+from chassis.bus.streams import DEAD_LETTER_PREFIX
 from chassis.bus.topics import event_type_of
 from chassis.errors import ChassisError, Crash
 

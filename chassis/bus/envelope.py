@@ -1,25 +1,17 @@
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, MESSAGE_TYPE, PROTOBUF
+from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, MESSAGE_TYPE, PROTOBUF, Envelope
 from chassis.errors import InvalidInput
 
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """An event as it goes to the broker."""
-
-    payload: bytes
-    event_id: str
-    headers: dict[str, str]
+_SECOND = 1_000_000_000
 
 
 class Sealer:
@@ -31,38 +23,46 @@ class Sealer:
 
     def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._now_ns = now_ns
-        self._common: dict[type[Message], frozenset[str]] = {}
+        self._forms: dict[type[Message], _Form] = {}
 
     def seal(self, message: Message, actor_id: str) -> Envelope:
         """`actor_id` is whom to name where the message does not; it goes into a header where there is no field for it.
 
         Raises InvalidInput for an `event_id` that cannot stand in a header.
         """
-        message_type = type(message)
-        common = self._common.get(message_type)
-        if common is None:
-            common = self._common[message_type] = _common_fields(message_type)
-        missing: Message | None = None
-        event_id = message.event_id if "event_id" in common else ""  # type: ignore[attr-defined]
-        if not event_id:
-            event_id = str(uuid.uuid4())
-            if "event_id" in common:
-                missing = message_type(event_id=event_id)
-        headers = {CONTENT_TYPE: PROTOBUF, MESSAGE_TYPE: message_type.DESCRIPTOR.full_name}
-        if "actor_id" not in common:
-            if _fits(actor_id):
-                headers[ACTOR_ID] = actor_id
-        elif not message.actor_id:  # type: ignore[attr-defined]
-            missing = message_type() if missing is None else missing
-            missing.actor_id = actor_id  # type: ignore[attr-defined]
-        if "timestamp" in common and not message.HasField("timestamp"):
-            missing = message_type() if missing is None else missing
-            timestamp = missing.timestamp  # type: ignore[attr-defined]
-            timestamp.seconds, timestamp.nanos = divmod(self._now_ns(), 1_000_000_000)
+        form = self._forms.get(type(message))
+        if form is None:
+            form = self._forms[type(message)] = _Form(type(message))
+        headers = form.headers.copy()
+        event_id = message.event_id if form.has_event_id else ""  # type: ignore[attr-defined]
+        if event_id:
+            check_header("event_id", event_id)
+            fills_id = False
+        else:
+            event_id = new_event_id()
+            fills_id = form.has_event_id
+        fills_actor = form.has_actor_id and not message.actor_id  # type: ignore[attr-defined]
+        if not form.has_actor_id and _fits(actor_id):
+            headers[ACTOR_ID] = actor_id
+        fills_time = form.has_timestamp and not message.HasField("timestamp")
         payload = message.SerializeToString()
-        if missing is not None:
-            payload += missing.SerializeToString()
-        return Envelope(payload, check_header("event_id", event_id), headers)
+        if fills_id or fills_actor or fills_time:
+            payload += form.filling(fills_id, fills_actor, fills_time)(event_id, actor_id, self._now_ns)
+        return Envelope(payload, event_id, headers)
+
+
+def new_event_id() -> str:
+    """A random UUID (RFC 9562, version 4), in a third of the time that the library's takes.
+
+    >>> import uuid
+    >>> str(uuid.UUID(event_id := new_event_id())) == event_id, uuid.UUID(event_id).version
+    (True, 4)
+    """
+    # From the system each time: what a fork copies would come twice, and an event whose id was seen is dropped.
+    random = os.urandom(16)
+    digits = random.hex()
+    variant = "89ab"[random[8] & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def check_header(name: str, value: str) -> str:
@@ -76,24 +76,64 @@ def _fits(value: str) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _common_fields(message_type: type[Message]) -> frozenset[str]:
-    wanted: dict[str, Callable[[Any], bool]] = {
-        "event_id": _is_string,
-        "actor_id": _is_string,
-        "timestamp": lambda field: (
-            field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.full_name == "google.protobuf.Timestamp"
-        ),
-    }
-    fields = message_type.DESCRIPTOR.fields_by_name
-    return frozenset(
-        name
-        for name, fits in wanted.items()
-        if (field := fields.get(name)) is not None and not field.is_repeated and _alone(field) and fits(field)
-    )
+class _Form:
+    """What all messages of a type have in common."""
+
+    __slots__ = ("_fillings", "_message_type", "has_actor_id", "has_event_id", "has_timestamp", "headers")
+
+    def __init__(self, message_type: type[Message]) -> None:
+        self._message_type = message_type
+        self._fillings: dict[tuple[bool, bool, bool], _Filling] = {}
+        self.headers = {CONTENT_TYPE: PROTOBUF, MESSAGE_TYPE: message_type.DESCRIPTOR.full_name}
+        self.has_event_id = _has(message_type, "event_id", _is_string)
+        self.has_actor_id = _has(message_type, "actor_id", _is_string)
+        self.has_timestamp = _has(message_type, "timestamp", _is_timestamp)
+
+    def filling(self, event_id: bool, actor_id: bool, timestamp: bool) -> _Filling:
+        """What fills in these fields."""
+        filling = self._fillings.get((event_id, actor_id, timestamp))
+        if filling is None:
+            filling = _Filling(self._message_type(), event_id, actor_id, timestamp)
+            self._fillings[event_id, actor_id, timestamp] = filling
+        return filling
+
+
+class _Filling:
+    """Some of the common fields of a message, in one message that is used again and again."""
+
+    __slots__ = ("_actor_id", "_event_id", "_message", "_timestamp")
+
+    def __init__(self, message: Any, event_id: bool, actor_id: bool, timestamp: bool) -> None:
+        self._message = message
+        self._event_id = event_id
+        self._actor_id = actor_id
+        self._timestamp = message.timestamp if timestamp else None
+
+    def __call__(self, event_id: str, actor_id: str, now_ns: Callable[[], int]) -> bytes:
+        message = self._message
+        if self._event_id:
+            message.event_id = event_id
+        if self._actor_id:
+            message.actor_id = actor_id
+        timestamp = self._timestamp
+        if timestamp is not None:
+            timestamp.seconds, timestamp.nanos = divmod(now_ns(), _SECOND)
+        payload: bytes = message.SerializeToString()
+        return payload
+
+
+def _has(message_type: type[Message], name: str, fits: Callable[[Any], bool]) -> bool:
+    field = message_type.DESCRIPTOR.fields_by_name.get(name)
+    return field is not None and not field.is_repeated and _alone(field) and fits(field)
 
 
 def _is_string(field: Any) -> bool:
     return bool(field.type == FieldDescriptor.TYPE_STRING)
+
+
+def _is_timestamp(field: Any) -> bool:
+    is_message = field.type == FieldDescriptor.TYPE_MESSAGE
+    return is_message and bool(field.message_type.full_name == "google.protobuf.Timestamp")
 
 
 def _alone(field: Any) -> bool:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
@@ -9,9 +9,9 @@ from chassis.bus.backend import Delivery
 from chassis.call import Call, Method, headers_of
 from chassis.errors import Undecodable
 
-# Headers of an event, beside `traceparent` and `x-request-id`; the names by which they are received. The backend
-# sends the event's id as `Nats-Msg-Id`, by which brokers know duplicates.
+# Headers of an event, beside `traceparent` and `x-request-id`; the names by which they are received.
 EVENT_ID = "nats-msg-id"
+MSG_ID = "Nats-Msg-Id"  # as it is sent: NATS servers know duplicates by it, in this spelling alone
 CONTENT_TYPE = "content-type"
 MESSAGE_TYPE = "cqi-message-type"
 ACTOR_ID = "cqi-actor-id"
@@ -101,6 +101,14 @@ class EventCall(Call):
         return value if isinstance(value, str) else ""
 
 
+class Envelope(NamedTuple):
+    """An event as it goes to the broker."""
+
+    payload: bytes
+    event_id: str
+    headers: dict[str, str]
+
+
 class PublishCall(Call):
     """The publishing of one event: `topic`, `event_id`, `payload`; `request` is the message; `metadata` goes along.
 
@@ -114,15 +122,13 @@ class PublishCall(Call):
         method: Method,
         topic: str,
         message: Message,
-        payload: bytes,
-        event_id: str,
-        headers: Mapping[str, str],
+        envelope: Envelope,
         parent: Call | None,
         timeout: float,
     ) -> None:
-        super().__init__(method, request=message, parent=parent)
+        super().__init__(method, None, message, parent)
         self.timeout = timeout
         self.topic = topic
-        self.payload = payload
-        self.event_id = event_id
-        self._metadata = {EVENT_ID: event_id, **headers}
+        self.payload, self.event_id, self._metadata = envelope
+        # The caller's alone: what the bus allows itself ends in Temporary, which may be tried again.
+        self._deadline = None if parent is None else parent.deadline

@@ -4,11 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from chassis.bus.backend import Consumer, Stream, streams_for
-from chassis.bus.memory_durable import Durable, Message, size_of
+from chassis.bus.durable import Durable, Stored
+from chassis.bus.streams import Stream, streams_for
 from chassis.errors import ResourceExhausted
 
 _log = logging.getLogger("chassis.bus")
+
+# What Python needs for an event beside its bytes, about.
+_OVERHEAD = 1024
 
 
 class MemoryBroker:
@@ -40,35 +43,43 @@ class MemoryBroker:
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Store an event and hand it to the durables of its subject; a subject of no stream goes to the first."""
         log = self._log_of(subject)
-        message = log.append(subject, payload, headers, msg_id, self._clock())
-        if message is None:
+        event = log.append(subject, payload, headers, msg_id, self._clock())
+        if event is None:
             return
         durables = self._by_subject.get(subject, ())
-        message.unsettled = len(durables)
-        if not durables:
-            log.settled(message)
+        event.unsettled = len(durables)
+        log.look_at(event)
         for durable in durables:
-            durable.add(message)
+            durable.add(event.sequence)
 
-    def durable(self, consumer: Consumer) -> Durable:
-        """The durable of this name, new or as it was left; ValueError where it belongs to another subject."""
-        durable = self._durables.get(consumer.durable)
+    def durable(self, name: str, subject: str) -> Durable:
+        """The durable of this name, as it was left, or a new one on this subject."""
+        durable = self._durables.get(name)
         if durable is None:
-            log = self._log_of(consumer.subject)
+            log = self._log_of(subject)
             log.expire(self._clock())
-            durable = self._durables[consumer.durable] = Durable(consumer.durable, consumer.subject, log.settled)
-            self._by_subject.setdefault(consumer.subject, []).append(durable)
-            for message in log.kept(consumer.subject):
-                durable.add(message)
-        elif durable.subject != consumer.subject:
-            raise ValueError(
-                f"the durable {consumer.durable} takes events on {durable.subject}, not on {consumer.subject}"
-            )
-        durable.configure(consumer.ack_wait, consumer.max_ack_pending)
+            durable = self._durables[name] = Durable(name, subject, read=log.read, done=log.done)
+            self._by_subject.setdefault(subject, []).append(durable)
+            for sequence in log.kept(subject):
+                durable.add(sequence)
         return durable
 
     def _log_of(self, subject: str) -> _Log:
         return next((log for log in self._logs if log.stream.takes(subject)), self._logs[0])
+
+
+class _Kept(Stored):
+    """An event, and who is still to be done with it."""
+
+    __slots__ = ("published", "size", "unsettled")
+
+    def __init__(
+        self, stream: str, sequence: int, subject: str, payload: bytes, headers: Mapping[str, str], published: float
+    ) -> None:
+        super().__init__(stream, sequence, subject, payload, dict(headers))
+        self.published = published
+        self.size = size_of(payload, headers) + _OVERHEAD
+        self.unsettled = 0  # durables that are not done with it
 
 
 class _Log:
@@ -79,40 +90,50 @@ class _Log:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._window = duplicate_window
-        self._messages: dict[int, Message] = {}
-        self._settled: dict[int, Message] = {}
+        self._events: dict[int, _Kept] = {}
+        self._settled: dict[int, _Kept] = {}
         self._recent: dict[str, float] = {}
         self._last = 0
         self._bytes = 0
         self._told = False
 
-    def append(
-        self, subject: str, payload: bytes, headers: Mapping[str, str], msg_id: str, now: float
-    ) -> Message | None:
+    def append(self, subject: str, payload: bytes, headers: Mapping[str, str], msg_id: str, now: float) -> _Kept | None:
         """Store an event; None for one that is here already."""
         self.expire(now)
         if msg_id in self._recent:
             return None
-        self._make_room(size_of(payload, headers))
+        event = _Kept(self.stream.name, self._last + 1, subject, payload, headers, now)
+        self._make_room(event.size)
         self._last += 1
-        message = self._messages[self._last] = Message(self.stream.name, self._last, subject, payload, headers, now)
-        self._bytes += message.size
+        self._events[self._last] = event
+        self._bytes += event.size
         if msg_id:
             self._recent[msg_id] = now
-        return message
+        return event
 
-    def kept(self, subject: str) -> list[Message]:
+    def read(self, sequence: int) -> Stored | None:
+        """The event of a number, if it is still here."""
+        return self._events.get(sequence)
+
+    def kept(self, subject: str) -> list[int]:
         """What there is on a subject, for a new durable: nobody may be thought to be done with it any more."""
-        messages = [message for message in self._messages.values() if message.subject == subject]
-        for message in messages:
-            message.unsettled += 1
-            self._settled.pop(message.sequence, None)
-        return messages
+        events = [event for event in self._events.values() if event.subject == subject]
+        for event in events:
+            event.unsettled += 1
+            self._settled.pop(event.sequence, None)
+        return [event.sequence for event in events]
 
-    def settled(self, message: Message) -> None:
-        """Every durable is done with it."""
-        if not message.gone:
-            self._settled[message.sequence] = message
+    def done(self, sequence: int) -> None:
+        """One more durable is done with an event."""
+        event = self._events.get(sequence)
+        if event is not None:
+            event.unsettled -= 1
+            self.look_at(event)
+
+    def look_at(self, event: _Kept) -> None:
+        """Whether every durable is done with it, so that it may make room."""
+        if not event.unsettled:
+            self._settled[event.sequence] = event
 
     def expire(self, now: float) -> None:
         """Forget what is too old."""
@@ -122,21 +143,21 @@ class _Log:
                 break
             del self._recent[msg_id]
         lost = 0
-        while self._messages:
-            message = next(iter(self._messages.values()))
-            if now - message.published < self.stream.max_age:
+        while self._events:
+            event = next(iter(self._events.values()))
+            if now - event.published < self.stream.max_age:
                 break
-            lost += message.unsettled > 0
-            self._forget(message)
+            lost += event.unsettled > 0
+            self._forget(event)
         if lost:
             age = self.stream.max_age / 3600
             _log.warning("%d events of %s were %g h old and nobody had handled them", lost, self.stream.name, age)
 
     def _make_room(self, size: int) -> None:
-        while len(self._messages) >= self._max_messages or self._bytes + size > self._max_bytes:
+        while len(self._events) >= self._max_messages or self._bytes + size > self._max_bytes:
             if not self._settled:
                 raise ResourceExhausted(
-                    f"the memory bus is full: {len(self._messages)} events of {self.stream.name} are not handled yet"
+                    f"the memory bus is full: {len(self._events)} events of {self.stream.name} are not handled yet"
                 )
             if not self._told:
                 self._told = True
@@ -145,8 +166,12 @@ class _Log:
                 )
             self._forget(next(iter(self._settled.values())))
 
-    def _forget(self, message: Message) -> None:
-        message.gone = True
-        del self._messages[message.sequence]
-        self._settled.pop(message.sequence, None)
-        self._bytes -= message.size
+    def _forget(self, event: _Kept) -> None:
+        del self._events[event.sequence]
+        self._settled.pop(event.sequence, None)
+        self._bytes -= event.size
+
+
+def size_of(payload: bytes, headers: Mapping[str, str]) -> int:
+    """Bytes of an event with its headers."""
+    return len(payload) + sum([len(name) + len(value) for name, value in headers.items()])

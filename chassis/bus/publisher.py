@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from google.protobuf.message import Message
 
 from chassis.bus.backend import Backend
-from chassis.bus.event import EVENT_ID, PublishCall
+from chassis.bus.event import MSG_ID, Envelope, PublishCall
 from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose
-from chassis.errors import DeadlineExceeded, InvalidInput, Temporary
+from chassis.errors import DeadlineExceeded, Temporary
 from chassis.retry import Policy
 
 
@@ -30,22 +30,15 @@ class Publisher:
         self._backend = backend
         self._around: Sequence[Interceptor] = tuple(around)
         self._timeout = timeout
-        self._retry = replace(retry, total=timeout)
+        # An OSError, TimeoutError among them, is a backend's way to say that it is not to be done right now.
+        self._retry = replace(retry, total=timeout, per_error={OSError: True, **retry.per_error})
         self._routes: dict[str, tuple[Method, Proceed]] = {}
         self._others: tuple[Method, Proceed] | None = None
 
-    async def send(
-        self,
-        topic: str,
-        message: Message,
-        payload: bytes,
-        event_id: str,
-        headers: Mapping[str, str],
-        *,
-        parent: Call | None,
-        timeout: float | None = None,
-    ) -> None:
-        """Return when the broker has it.
+    def send(
+        self, topic: str, message: Message, envelope: Envelope, *, parent: Call | None, timeout: float | None = None
+    ) -> Awaitable[None]:
+        """Wait until the broker has it.
 
         Raises `Temporary` where the broker did not say so in time (it may have the event all the same),
         `DeadlineExceeded` where it was the parent call's time that ran out, `InvalidInput` for what is too large.
@@ -55,10 +48,7 @@ class Publisher:
         else:
             _check_timeout(timeout)
         method, chain = self._routes.get(topic) or self._route(topic)
-        call = PublishCall(method, topic, message, payload, event_id, headers, parent, timeout)
-        # The deadline is the caller's alone: what the bus allows itself ends in Temporary, which may be tried again.
-        call.deadline = None if parent is None else parent.deadline
-        await chain(call)
+        return chain(PublishCall(method, topic, message, envelope, parent, timeout))
 
     def _route(self, topic: str) -> tuple[Method, Proceed]:
         if len(self._routes) < self.MAX_TOPICS:
@@ -72,37 +62,35 @@ class Publisher:
 
     async def _publish(self, call: Call) -> None:
         assert isinstance(call, PublishCall)
-        headers = dict(call.metadata)
-        headers["Nats-Msg-Id"] = headers.pop(EVENT_ID)  # brokers know it in this spelling alone
-        headers.setdefault("x-request-id", call.request_id)
-        if call.trace is not None:  # with tracing off, what came in still goes out
-            headers.setdefault("traceparent", call.trace.traceparent)
-        self._check_size(call, headers)
-        until = time.monotonic() + call.timeout
-        if call.deadline is not None:
-            until = min(until, call.deadline)
-        retry = self._retry if call.timeout == self._timeout else replace(self._retry, total=call.timeout)
-        share = call.timeout / (retry.attempts or 1)
-
-        async def attempt() -> None:
-            remaining = until - time.monotonic()
-            if remaining <= 0:
-                raise self._unconfirmed(call)
-            limit = min(share, remaining)
-            try:
-                await self._backend.publish(call.topic, call.payload, headers, msg_id=call.event_id, timeout=limit)
-            except (TimeoutError, OSError) as error:
-                raise self._unconfirmed(call) from error
-
+        headers = {MSG_ID: call.event_id, **call.metadata}
+        if "x-request-id" not in headers:
+            headers["x-request-id"] = call.request_id
+        trace = call.trace
+        if trace is not None and "traceparent" not in headers:  # with tracing off, what came in still goes out
+            headers["traceparent"] = trace.traceparent
+        retry, timeout, deadline = self._retry, call.timeout, call.deadline
+        if timeout != self._timeout:
+            retry = replace(retry, total=timeout)
+        share = timeout / (retry.attempts or 1)
+        until = time.monotonic() + timeout
+        if deadline is not None:
+            until = min(until, deadline)
         try:
-            await retry.call(attempt)
-        except Temporary as error:
-            remaining = call.time_remaining()
-            if remaining is not None and remaining <= 0:
+            await retry.call(self._attempt, call, headers, share, until)
+        except (Temporary, OSError) as error:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"the time of the call ran out before the event bus confirmed the event on {call.topic}"
                 ) from error
+            if isinstance(error, OSError):
+                raise self._unconfirmed(call) from error
             raise
+
+    def _attempt(self, call: PublishCall, headers: dict[str, str], share: float, until: float) -> Awaitable[None]:
+        limit = min(share, until - time.monotonic())
+        if limit <= 0:
+            raise self._unconfirmed(call)
+        return self._backend.publish(call.topic, call.payload, headers, msg_id=call.event_id, timeout=limit)
 
     def _unconfirmed(self, call: PublishCall) -> Temporary:
         return Temporary(
@@ -110,32 +98,7 @@ class Publisher:
             detail=f"event {call.event_id}: publishing again with this event_id is harmless",
         )
 
-    def _check_size(self, call: PublishCall, headers: Mapping[str, str]) -> None:
-        limit = self._backend.max_payload
-        if limit is None:
-            return
-        size = size_of(call.payload, headers)
-        if size > limit:
-            raise InvalidInput(
-                f"the event on {call.topic} has {size} bytes with its headers, and the event bus takes {limit}: "
-                "publish a reference to the data instead"
-            )
-
 
 def _check_timeout(timeout: float) -> None:
     if not 0 < timeout < math.inf:
         raise ValueError(f"publishing needs a timeout of more than 0 seconds, not {timeout}")
-
-
-# NATS client protocol, HPUB: the version line, `Name: value` lines, and the end of the headers.
-_FRAME = len("NATS/1.0\r\n\r\n")
-_LINE = len(": \r\n")
-
-
-def size_of(payload: bytes, headers: Mapping[str, str]) -> int:
-    """Bytes that an event takes on the wire.
-
-    >>> size_of(b"12345", {"a": "b"})
-    23
-    """
-    return len(payload) + sum(len(name) + len(value) + _LINE for name, value in headers.items()) + _FRAME

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from chassis.bus.backend import Delivery
+from chassis.bus.backend import Backend, Delivery
 from chassis.bus.dead_letter import dead_letter_of, is_dead_letter
 from chassis.bus.event import EventCall
 from chassis.errors import Aborted, Cancelled, ChassisError, Verdict, classify
@@ -52,7 +52,7 @@ class Settler:
         durable: str,
         max_deliver: int,
         backoff: Policy,
-        max_payload: int | None,
+        backend: Backend,
         put_aside: PutAside,
         metrics: Metrics | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class Settler:
         self._durable = durable
         self._max_deliver = max_deliver
         self._backoff = backoff
-        self._max_payload = max_payload
+        self._backend = backend
         self._put_aside = put_aside
         self._dead_letter = is_dead_letter(topic)
         self._redelivered = None if metrics is None else metrics.get(EVENT_REDELIVERED).labels(topic)
@@ -81,14 +81,15 @@ class Settler:
             "or the process ended, or its dead letter could not be published"
         )
 
-    async def settle(
-        self, delivery: Delivery, call: EventCall, error: ChassisError | None, release: Callable[[], None]
-    ) -> None:
-        """Settle the delivery of a call that ended with this error; `release` is called right before it is settled."""
+    async def judge(self, delivery: Delivery, call: EventCall, error: ChassisError) -> Verdict:
+        """What is to become of an event that ended with this error; a dead letter is with the broker by then."""
         verdict = self._verdict(delivery, error)
-        if error is not None and verdict is Verdict.DEAD_LETTER and not await self._bury(delivery, call, error):
-            verdict = Verdict.RETRY
-        release()
+        if verdict is Verdict.DEAD_LETTER and not await self._bury(delivery, call, error):
+            return Verdict.RETRY
+        return verdict
+
+    async def settle(self, delivery: Delivery, call: EventCall, verdict: Verdict, error: ChassisError | None) -> None:
+        """Tell the broker."""
         try:
             if verdict is Verdict.ACK:
                 await delivery.ack()
@@ -103,9 +104,7 @@ class Settler:
             fields = {"topic": self._topic, "event_id": call.event_id}
             _log.warning("the broker was not told what became of an event: %s", failure, extra=fields)
 
-    def _verdict(self, delivery: Delivery, error: ChassisError | None) -> Verdict:
-        if error is None:
-            return Verdict.ACK
+    def _verdict(self, delivery: Delivery, error: ChassisError) -> Verdict:
         verdict = error.meaning.verdict
         if verdict is Verdict.ACK or isinstance(error, CutOff):
             return verdict
@@ -122,7 +121,7 @@ class Settler:
 
     async def _bury(self, delivery: Delivery, call: EventCall, error: ChassisError) -> bool:
         letter = dead_letter_of(
-            call, error, service=self._service, durable=self._durable, max_payload=self._max_payload
+            call, error, service=self._service, durable=self._durable, max_payload=self._backend.max_payload
         )
         fields = {
             "topic": self._topic,

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -13,21 +12,23 @@ from chassis.cache.flight import Flight, Flights
 from chassis.cache.key import encode_key
 from chassis.cache.recording import EntitySeries, Operation, Recording
 from chassis.cache.value import decode
-from chassis.call import current_call
+from chassis.cache.warnings import Warnings
+from chassis.call import time_left
 from chassis.component import Component
 from chassis.errors import Cancelled, DeadlineExceeded, Temporary
 from chassis.metrics import Metrics
+from chassis.tracing.client_spans import client_spans
 
 if TYPE_CHECKING:
-    from chassis.cache.spans import Spans
     from chassis.tracing import Tracing
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
-_log = logging.getLogger("chassis.cache")
-
 _UNANSWERED: Final[Any] = object()  # the backend failed, where None is an answer
+
+# The words of OpenTelemetry's semantic conventions for Redis.
+_COMMANDS: Final[Mapping[Operation, str]] = {"get": "GET", "set": "SET", "delete": "DEL", "exists": "EXISTS"}
 
 
 class Cache(Component):
@@ -45,9 +46,6 @@ class Cache(Component):
 
     name = "cache"
 
-    WARNING_SECONDS: ClassVar[float] = 30.0
-    """A cache that goes on failing is told in the log once in so many seconds."""
-
     def __init__(
         self,
         backend: Backend,
@@ -62,10 +60,10 @@ class Cache(Component):
         self.required = required
         self._default_ttl = _check_ttl(default_ttl)
         self._recording = Recording(metrics or Metrics("cache", enabled=False))
-        self._spans = _spans(tracing, backend)
-        self._clock = clock
+        where = backend.span_attributes
+        self._spans = client_spans(tracing, {"db.system.name": backend.system, **where}) if where else None
+        self._warnings = Warnings(clock)
         self._flights = Flights()
-        self._quiet_until: dict[str, float] = {}
 
     # What users ask for.
 
@@ -105,8 +103,8 @@ class Cache(Component):
         except BackendFailure as failure:
             for key in keys:
                 self._recording.of(key).delete_errors.inc()
-            self._warn(failure)
-            error = DeadlineExceeded if _is_over(_time_left()) else Temporary
+            self._warnings.failing(failure)
+            error = DeadlineExceeded if _is_over(time_left()) else Temporary
             raise error(
                 "the cache did not confirm that the old value is gone", detail=f"{self.backend.system}: {failure}"
             ) from failure
@@ -121,7 +119,7 @@ class Cache(Component):
             return await self._ask("exists", self.backend.exists, name)
         except BackendFailure as failure:
             self._recording.of(key).get_errors.inc()
-            self._warn(failure)
+            self._warnings.failing(failure)
             return False
 
     async def get_or_load(
@@ -171,7 +169,7 @@ class Cache(Component):
                 return loaded if leads else _copy(loaded)
             except (DeadlineExceeded, Cancelled):
                 # The time of the call that began the load was over; ours may not be.
-                if leads or not flight.ran_out or _is_over(_time_left()):
+                if leads or not flight.ran_out or _is_over(time_left()):
                     raise
             finally:
                 self._flights.leave(name, flight)
@@ -201,7 +199,7 @@ class Cache(Component):
             data = await self._ask("get", self.backend.get, name)
         except BackendFailure as failure:
             series.get_errors.inc()
-            self._warn(failure)
+            self._warnings.failing(failure)
             return _UNANSWERED  # type: ignore[no-any-return]
         if data is None:
             series.misses.level += 1
@@ -209,7 +207,7 @@ class Cache(Component):
         message = decode(data, message_type)
         if message is None:
             series.undecodable.inc()
-            self._warn_of_foreign(series.entity, message_type)
+            self._warnings.foreign(series.entity, message_type)
             return None
         series.hits.level += 1  # on this thread alone
         return message
@@ -219,7 +217,7 @@ class Cache(Component):
             await self._ask("set", self.backend.set, name, message.SerializeToString(), ttl)
         except BackendFailure as failure:
             series.set_errors.inc()
-            self._warn(failure)
+            self._warnings.failing(failure)
             return False
         return True
 
@@ -248,8 +246,11 @@ class Cache(Component):
             self._flights.land(name, flight)
 
     async def _ask(self, operation: Operation, request: Callable[..., Awaitable[T]], *arguments: object) -> T:
-        left = _time_left()
-        span = None if self._spans is None else self._spans.begin(operation)
+        left = time_left()
+        spans, span = self._spans, None
+        if spans is not None:
+            command = _COMMANDS[operation]
+            span = spans.begin(command, {"db.operation.name": command})
         started = time.perf_counter()
         failure: BaseException | None = None
         try:
@@ -260,37 +261,15 @@ class Cache(Component):
             failure = error
             raise
         finally:
-            self._recording.durations[operation].observe(time.perf_counter() - started)
-            if span is not None:
-                assert self._spans is not None
-                self._spans.end(span, failure)
+            seconds = time.perf_counter() - started
+            trace_id = None
+            if spans is not None and span is not None:
+                reason = str(failure) if isinstance(failure, BackendFailure) else None
+                trace_id = spans.end(span, None if failure is None else type(failure).__name__, reason)
+            self._recording.durations[operation].observe(seconds, trace_id)
 
     def _ttl(self, ttl: float | None) -> float:
         return self._default_ttl if ttl is None else _check_ttl(ttl)
-
-    # What people are told, seldom enough that it does not drown the rest.
-
-    def _warn(self, failure: BackendFailure) -> None:
-        reason = str(failure)
-        if self._may_say(reason):
-            _log.warning("the cache is of no use right now: %s; values come from their sources", reason)
-
-    def _warn_of_foreign(self, entity: str, message_type: type[Message]) -> None:
-        wanted = message_type.DESCRIPTOR.full_name  # and not the key, which may be made of what nobody should see
-        if self._may_say(f"{entity} {wanted}"):
-            _log.warning("a value of the entity %s is no %s of this schema and is taken for a miss", entity, wanted)
-
-    def _may_say(self, what: str) -> bool:
-        now = self._clock()
-        if now < self._quiet_until.get(what, -math.inf):
-            return False
-        self._quiet_until[what] = now + self.WARNING_SECONDS
-        return True
-
-
-def _time_left() -> float | None:
-    call = current_call()
-    return None if call is None else call.time_remaining()
 
 
 def _is_over(time_left: float | None) -> bool:
@@ -308,11 +287,3 @@ def _copy(message: M) -> M:
     copy = type(message)()
     copy.CopyFrom(message)
     return copy
-
-
-def _spans(tracing: Tracing | None, backend: Backend) -> Spans | None:
-    if tracing is None or not tracing.enabled or not backend.span_attributes:
-        return None
-    from chassis.cache.spans import Spans
-
-    return Spans(tracing.tracer, backend.system, backend.span_attributes)

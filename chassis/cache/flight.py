@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from chassis.background import Background, forget
 from chassis.call import current_call
 from chassis.errors import Temporary
 
@@ -18,10 +20,11 @@ M = TypeVar("M", bound=Message)
 class Flight(Generic[M]):
     """Everyone who asks for one entry at the same time; the load, if it comes to that, runs in a task of its own."""
 
-    __slots__ = ("_deadline", "_task", "message_type", "stale", "waiting")
+    __slots__ = ("_deadline", "_loads", "_task", "message_type", "stale", "waiting")
 
-    def __init__(self, message_type: type[M]) -> None:
+    def __init__(self, message_type: type[M], loads: Background) -> None:
         self.message_type = message_type
+        self._loads = loads
         self.waiting = 0
         # The entry was changed since: what is loaded is right for those who wait, and is not kept.
         self.stale = False
@@ -47,8 +50,8 @@ class Flight(Generic[M]):
         """Begin to load; the caller's trace and identity go along, its cancellation does not."""
         call = current_call()
         self._deadline = None if call is None else call.deadline
-        self._task = asyncio.get_running_loop().create_task(loading)
-        self._task.add_done_callback(_looked_at)
+        self._task = self._loads.spawn(loading, context=copy_context())
+        self._task.add_done_callback(forget)
 
     async def result(self) -> M:
         """What was loaded; raises the loader's error."""
@@ -63,18 +66,14 @@ class Flight(Generic[M]):
         if self._task is not None:
             self._task.cancel()
 
-    async def stop(self) -> None:
-        """End it and wait until it has ended."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-
 
 class Flights:
     """The flights of a cache, by key."""
 
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight[Any]] = {}
+        # Not those of the flights above alone: one whose entry was changed is none of them, and loads on.
+        self._loads = Background()
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -87,7 +86,7 @@ class Flights:
         """
         flight = self._flights.get(key)
         if flight is None or flight.message_type is not message_type:
-            flight = self._flights[key] = Flight(message_type)
+            flight = self._flights[key] = Flight(message_type, self._loads)
         flight.waiting += 1
         return flight
 
@@ -113,9 +112,4 @@ class Flights:
 
     async def stop(self) -> None:
         """End all loads."""
-        await asyncio.gather(*(flight.stop() for flight in list(self._flights.values())))
-
-
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # or asyncio complains where nobody waits for it any more
+        await self._loads.end()

@@ -17,12 +17,11 @@ from chassis.metrics import (
     UNKNOWN,
     Metrics,
 )
+from chassis.metrics.instruments import OVERFLOW
 
 Operation = Literal["get", "set", "delete", "exists"]
 
 OPERATIONS: Final[tuple[Operation, ...]] = ("get", "set", "delete", "exists")
-
-OVERFLOW: Final = "overflow"
 
 
 class EntitySeries:

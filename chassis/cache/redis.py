@@ -3,9 +3,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextvars import Context
 from typing import Any, ClassVar
 
+from chassis.background import Background
 from chassis.cache.backend import BackendFailure
 from chassis.cache.batch import TOO_LATE, Batch, Failure
 from chassis.cache.connection import UNREACHABLE, Connection, connect
@@ -59,10 +59,10 @@ class RedisBackend:
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._waiting: deque[Batch] = deque()
-        self._dialing: set[asyncio.Task[None]] = set()
+        self._dialing = Background()
+        self._keeping = Background()
         self._turn: Batch | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def span_attributes(self) -> Mapping[str, str | int]:
@@ -77,16 +77,13 @@ class RedisBackend:
     async def start(self) -> None:
         """Begin to connect; it is not waited for, and may fail."""
         self._loop = asyncio.get_running_loop()
-        self._keeper = self._loop.create_task(self._keep(), context=Context())
+        self._keeping.spawn(self._keep())
 
     async def stop(self) -> None:
         """Close all connections; whoever still waits is told that there is no answer."""
         self._loop = None
-        tasks = [*self._dialing, *([self._keeper] if self._keeper is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._keeping.end()
+        await self._dialing.end()
         for batch in (*self._waiting, *([self._turn] if self._turn is not None else [])):
             batch.fail("it is being stopped")
         self._waiting.clear()
@@ -176,25 +173,20 @@ class RedisBackend:
 
     def _dial(self, wanted: int) -> None:
         while self._loop is not None and len(self._dialing) < min(wanted, self._pool_size - len(self._connections)):
-            # In a context of its own: the connection serves all calls, and is part of none.
-            self._dialing.add(self._loop.create_task(self._open(), context=Context()))
+            dialing = connect(self._host, self._port, self._password, self._db, self._dial_timeout)
+            self._dialing.spawn(dialing).add_done_callback(self._dialed)
 
-    async def _open(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        reason = ""
+    def _dialed(self, dialing: asyncio.Task[Connection]) -> None:
+        if dialing.cancelled():
+            return
         try:
-            connection = await connect(self._host, self._port, self._password, self._db, self._dial_timeout)
+            connection = dialing.result()
         except BackendFailure as failure:
-            reason = str(failure)
-        finally:
-            self._dialing.discard(task)
-        if reason:
             if not self._connections:
                 # No connection will come free for those who wait, and the next attempt would hardly end otherwise.
                 waiting, self._waiting = self._waiting, deque()
                 for batch in waiting:
-                    self._fail(batch, reason)
+                    self._fail(batch, str(failure))
             return
         self._connections.add(connection)
         connection.ended = self._ended

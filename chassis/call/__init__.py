@@ -6,8 +6,8 @@
 ('OK', 32)
 """
 
-from chassis.call.call import Call, current_call, current_principal, enter, headers_of, leave
-from chassis.call.chain import Interceptor, Proceed, compose
+from chassis.call.call import Call, current_call, current_principal, enter, headers_of, leave, time_left
+from chassis.call.chain import Interceptor, Proceed, compose, on_message
 from chassis.call.method import Kind, Method, PerMethod
 from chassis.call.principal import Principal
 from chassis.call.trace_context import TraceContext
@@ -27,4 +27,6 @@ __all__ = [
     "enter",
     "headers_of",
     "leave",
+    "on_message",
+    "time_left",
 ]

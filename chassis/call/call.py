@@ -200,3 +200,13 @@ def headers_of(pairs: Mapping[str, str]) -> dict[str, str]:
     {'x-request-id': 'r-1'}
     """
     return {name.lower(): value for name, value in pairs.items()}
+
+
+def time_left() -> float | None:
+    """Seconds that the call being served here has left, negative behind its deadline; None where nothing limits it.
+
+    >>> time_left() is None
+    True
+    """
+    call = _current.get()
+    return None if call is None else call.time_remaining()

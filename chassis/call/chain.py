@@ -41,6 +41,18 @@ class Interceptor:
         """Do this concern's part of the call; what it returns is the call's result."""
         return await proceed(call)
 
+    def on_message(self, call: Call, message: Any) -> None:
+        """Look at a message of a stream of requests when the handler reads it; what it raises, the handler gets.
+
+        For RPCs that are served. Streams that no concern looks into cost nothing for it.
+        """
+
+
+def on_message(interceptors: Iterable[Interceptor], method: Method) -> tuple[Callable[[Call, Any], None], ...]:
+    """What the messages of a stream are shown to, in order: of the concerns that apply those that look."""
+    looking = [each for each in interceptors if type(each).on_message is not Interceptor.on_message]
+    return tuple(each.on_message for each in looking if each.applies(method))
+
 
 def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proceed) -> Proceed:
     """Put together, once, what all calls of a method go through: outermost first, then `innermost`."""

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+
+from chassis.version import __version__
 
 DID_NOT_START: Final = 1
 CONFIGURATION_ERROR: Final = 2
@@ -79,7 +80,7 @@ def _config(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chassis", description="Run services built on cq-chassis.")
-    parser.add_argument("--version", action="version", version=f"cq-chassis {version('cq-chassis')}")
+    parser.add_argument("--version", action="version", version=f"cq-chassis {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a service until SIGTERM or Ctrl-C")

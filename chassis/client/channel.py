@@ -18,14 +18,28 @@ if TYPE_CHECKING:
 
 DEFAULT_DEADLINE = 30.0
 
-# Less often than a chassis server allows (10 s), so that no shipped client is disconnected by a shipped server.
-_KEEPALIVE_SECONDS = 60
+KEEPALIVE_TIME = 60.0
+"""Seconds without an answer after which the other side is asked for a sign of life, while a call is under way.
+
+Less often than a chassis server allows (`server.keepalive_min_time`, 10 s), so that no shipped client is disconnected
+by a shipped server. gRPC asks twice at most where the client itself has sent nothing since.
+"""
+
+KEEPALIVE_TIMEOUT = 20.0
+"""Seconds until a connection that gives no sign of life is closed."""
+
 _SERVICE_CONFIG = json.dumps(
     {
         # With several addresses, calls go to all that say they are serving: none is lost when one of them restarts.
         "loadBalancingConfig": [{"round_robin": {}}],
         "healthCheckConfig": {"serviceName": ""},
     }
+)
+
+_OPTIONS = (
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_TIME * 1000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
 )
 
 
@@ -48,6 +62,7 @@ def channel(
     while another is served carries that caller's credentials, unless `forward_identity` is False: use it for targets
     that are not to see them. `timeout` (seconds) is for calls that give none and are not part of one with a deadline;
     a call that shall have none says `timeout=math.inf`. In a service use `self.channel(target)`: it adds its observers.
+    `options` are gRPC's own and take the place of those that are set here, such as `grpc.keepalive_time_ms`.
 
     Calls raise the errors of `chassis.errors` that the other side raised.
     """
@@ -60,12 +75,9 @@ def channel(
             default_deadline=timeout,
             target=target,
         )
-    arguments = [
-        ("grpc.service_config", _SERVICE_CONFIG),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        *options,
-    ]
+    # Of an option that is there twice, gRPC takes the first.
+    given = {name for name, _ in options}
+    arguments = [*options, *(option for option in _OPTIONS if option[0] not in given)]
     parts = client_interceptors(interceptors)
     if credentials is not None:
         return grpc.aio.secure_channel(target, credentials, options=arguments, interceptors=parts)

@@ -36,7 +36,8 @@ def read_environment(
     files = {f"{name}_FILE": (name, knob) for name, knob in variables.items() if knob.secret}
     for name, knob in variables.items():
         if name in environ and not _linked(name, environ[name]):
-            given[knob.key] = Given(environ[name], name, environ[name])
+            value = environ[name]  # asked once: os.environ makes a new text each time, and they have to be one
+            given[knob.key] = Given(value, name, value)
     for file_name, (name, knob) in files.items():
         if file_name not in environ or file_name in variables:
             continue

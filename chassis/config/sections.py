@@ -90,6 +90,12 @@ class ServerConfig:
     http_max_body_bytes: ByteSize = knob(
         _MEBIBYTE, doc="The largest body of an HTTP request that is accepted.", check=at_least(1, "a size")
     )
+    loop_lag_warning: Duration = knob(
+        0.5, doc="Code that blocks the event loop for so long is named in a warning; 0 for never."
+    )
+    loop_lag_limit: Duration = knob(
+        10.0, doc="An event loop that was blocked for so long fails liveness for a minute; 0 for never."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,24 +1,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from chassis.component import Component
+from chassis.database.queries import Queries
 from chassis.database.raw import Lent
+from chassis.database.session import STATUS, Method
 from chassis.database.sqlstate import UNAVAILABLE, CommitUnknown, Conflict
 from chassis.database.statement import Statement, Statements
+from chassis.database.target import Target
 from chassis.database.transaction import Isolation, OpenTransaction, Transaction, TransactionBlock, begin_statement
 from chassis.errors import ChassisError, ResourceExhausted, Temporary
 from chassis.retry import Policy
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from chassis.config import DatabaseConfig, Secret
     from chassis.database.lender import Lender
     from chassis.database.opener import Opener
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from chassis.tracing import Tracing
 
 T = TypeVar("T")
-
-_log = logging.getLogger("chassis.database")
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -42,7 +40,7 @@ _FIRST_CONTACT: Final = 2.0
 _STOPPING: Final = 2.0
 
 
-class Database(Component):
+class Database(Queries, Component):
     """PostgreSQL: statements and transactions on pooled connections, within the time that the call has.
 
     | | |
@@ -99,9 +97,16 @@ class Database(Component):
             if not seconds > 0:
                 raise ValueError(f"{key}_timeout must be more than 0 seconds, not {seconds}")
         self.required = required
-        self._host, self._port, self._database, self._user = host, port, database, user
-        self._password = password
-        self._ssl_mode = ssl_mode
+        self._target = Target(
+            host=host,
+            port=port,
+            database=database,
+            user=user,
+            password=(lambda: password) if isinstance(password, str) else password.reveal,
+            ssl_mode=ssl_mode,
+            query_timeout=query_timeout,
+            application_name=service_name,
+        )
         self._max_conns, self._min_conns = max_conns, min_conns
         self._max_conn_lifetime, self._max_conn_idle_time = max_conn_lifetime, max_conn_idle_time
         self._connect_timeout, self._query_timeout = connect_timeout, query_timeout
@@ -115,36 +120,10 @@ class Database(Component):
         self._opener: Opener | None = None
         self._started: Lender | None = None
 
-    # Statements.
-
-    async def query(
-        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
-    ) -> list[Record]:
-        """All rows that a statement gives; `$1`, `$2`, … in it stand for `args`.
-
-        `name` is what the statement is called in metrics and spans: a word of the code's, never made up of values.
-        `timeout` (seconds) takes the place of `query_timeout`.
-        """
-        lender = self._lender
-        rows: list[Record] = await lender.once(lender.rows, self._statements.get(sql, name), args, timeout)
-        return rows
-
-    async def query_row(
-        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
-    ) -> Record | None:
-        """The first row that a statement gives, None where there is none."""
-        lender = self._lender
-        row: Record | None = await lender.once(lender.row, self._statements.get(sql, name), args, timeout)
-        return row
-
-    async def execute(self, sql: str, *args: object, name: str | None = None, timeout: float | None = None) -> int:
-        """How many rows a statement changed; 0 for one that changes none.
-
-        Without `args` it may be several statements, which are stored together or not at all.
-        """
-        lender = self._lender
-        status = await lender.once(lender.status, self._statements.get(sql, name), args, timeout)
-        return lender.rows_affected(status)
+    def _run(
+        self, method: Method, sql: str, name: str | None, args: tuple[object, ...], timeout: float | None
+    ) -> Awaitable[Any]:
+        return self._lender.once(method, self._statements.get(sql, name), args, timeout)
 
     # Transactions.
 
@@ -207,31 +186,16 @@ class Database(Component):
 
         Raises StartError where the schema is wrong.
         """
-        from chassis.database.driver import Target
         from chassis.database.lender import Lender
         from chassis.database.observer import Observer
         from chassis.database.opener import Opener
         from chassis.database.pool import Pool
         from chassis.database.schema import Schema
 
-        password = self._password
-        target = Target(
-            host=self._host,
-            port=self._port,
-            database=self._database,
-            user=self._user,
-            password=(lambda: password) if isinstance(password, str) else password.reveal,
-            ssl_mode=self._ssl_mode,
-            query_timeout=self._query_timeout,
-            application_name=self._service_name,
-        )
-        attributes: dict[str, str | int] = {"db.namespace": self._database, "server.address": self._host}
-        if self._port != 5432 and not self._host.startswith("/"):
-            attributes["server.port"] = self._port
-        observer = Observer(self._metrics, self._tracing, attributes)
+        observer = Observer(self._metrics, self._tracing, self._target.span_attributes)
         schema = None if self._schema is None else Schema(self._service_name, self._schema)
         opener = Opener(
-            target,
+            self._target,
             observer,
             connect_timeout=self._connect_timeout,
             prepare=None if schema is None else schema.apply,
@@ -255,23 +219,10 @@ class Database(Component):
             query_timeout=self._query_timeout,
         )
         try:
-            await self._first_contact(opener)
+            await opener.first_contact(_FIRST_CONTACT)
         except BaseException:
             await self.stop()
             raise
-
-    async def _first_contact(self, opener: Opener) -> None:
-        tried = asyncio.ensure_future(opener.tried.wait())
-        try:
-            await asyncio.wait({tried}, timeout=_FIRST_CONTACT)
-            if opener.preparing:  # it is there, and tables are made, which may take longer
-                await tried
-        finally:
-            tried.cancel()
-        if opener.broken is not None:
-            raise opener.broken
-        if not opener.reachable:
-            _log.info("started without a database; it is ready as soon as there is one")
 
     async def stop(self) -> None:
         """Close all connections; those still in use get a moment, and are cut then."""
@@ -293,7 +244,7 @@ class Database(Component):
             return
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
-                await lender.once(lender.status, _CHECK, (), _CHECK_TIMEOUT)
+                await lender.once(STATUS, _CHECK, (), _CHECK_TIMEOUT)
         except ResourceExhausted as error:
             raise Temporary("all connections to the database are in use", detail=error.detail) from error
         except TimeoutError as error:

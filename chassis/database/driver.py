@@ -7,9 +7,8 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -17,12 +16,12 @@ from chassis.database.sqlstate import (
     FAULT,
     TOO_LATE,
     UNAVAILABLE,
-    CommitUnknown,
     advice,
     ends_session,
     sqlstate_of,
     translate,
 )
+from chassis.database.target import Target
 from chassis.errors import Aborted, ChassisError, DeadlineExceeded, Permanent, Temporary
 
 # What asyncpg's own reset leaves: a role that was taken on, temporary tables, and the values of sequences.
@@ -43,30 +42,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     def get_reset_query(self) -> str:
         return _RESET
-
-
-ROWS: Final[Callable[..., Any]] = Connection.fetch
-ROW: Final[Callable[..., Any]] = Connection.fetchrow
-STATUS: Final[Callable[..., Any]] = Connection.execute
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where the database is, and who asks; timeouts are seconds."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: Callable[[], str]
-    ssl_mode: str
-    query_timeout: float
-    application_name: str
-
-    @property
-    def address(self) -> str:
-        """Where it is, for people."""
-        return self.host if self.host.startswith("/") else f"{self.host}:{self.port}"
 
 
 async def connect(target: Target, timeout: float) -> Connection:
@@ -112,16 +87,6 @@ async def restore(connection: Connection, timeout: float, *, reset: bool, interr
             await connection.reset()
 
 
-def rows_affected(status: str) -> int:
-    """The number at the end of what the server says of a command: `INSERT 0 3`, `UPDATE 3`; 0 where there is none.
-
-    >>> rows_affected("INSERT 0 3"), rows_affected("CREATE TABLE")
-    (3, 0)
-    """
-    number = status.rpartition(" ")[2]
-    return int(number) if number.isdecimal() else 0
-
-
 def lost(connection: Connection, error: BaseException) -> bool:
     """Whether the connection ended, or is about to, so that what was asked was never answered."""
     if isinstance(error, TimeoutError) and error.errno is None:
@@ -162,19 +127,11 @@ def _forget_values(error: Exception) -> None:
             error.args = (type(error).__name__,)
 
 
-def foreign(error: BaseException) -> bool:
+def foreign(connection: Connection, error: BaseException) -> bool:
     """Whether this is an error of the driver's or the connection's, which callers do not know."""
-    known = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
-    return isinstance(error, known)
-
-
-def commit_unknown(error: ChassisError) -> CommitUnknown:
-    """Say of a COMMIT that was not answered that nobody knows what became of it."""
-    return CommitUnknown(
-        "the database did not confirm the change: it may have been stored, or not",
-        detail=error.detail or error.message,
-        code=error.code,
-    )
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+        return bool(connection.is_closed())  # or it is of something else, as of a file that is copied from
+    return isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError)
 
 
 @dataclass(frozen=True, slots=True)

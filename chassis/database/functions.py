@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for tables such as these."""
     return frozenset(text.split())
 
 
 # Words that stand before a parenthesis and are no functions.
-SYNTAX: Final = _words(
+SYNTAX: Final = words(
     """all and any array as between bit by case char character check conflict cross cube decimal delete distinct do else
     end except exists filter float from full group grouping having in inner insert intersect interval into is join key
     lateral left like ilike limit materialized nchar not null numeric offset on only or order outer over overlaps
@@ -21,7 +22,7 @@ SYNTAX: Final = _words(
     timestamptz timetz to union update using values varbit varchar varying when where window with within"""
 )
 # PostgreSQL's own functions that neither change anything nor are slow on purpose: PostgreSQL 18, chapter 9.
-_FUNCTIONS: Final = _words(
+_FUNCTIONS: Final = words(
     """abs acos age any_value array_agg array_append array_cat array_dims array_fill array_length array_lower
     array_ndims array_position array_positions array_prepend array_remove array_replace array_reverse array_sample
     array_shuffle array_sort array_to_json array_to_string array_upper asin atan atan2 avg bit_and bit_count bit_length
@@ -55,7 +56,7 @@ _FUNCTIONS: Final = _words(
 )
 PURE: Final = SYNTAX | _FUNCTIONS
 # These change data or end with their transaction, and leave the session as it was.
-KEEPING: Final = PURE | _words(
+KEEPING: Final = PURE | words(
     """currval lastval nextval setval pg_notify pg_advisory_xact_lock pg_advisory_xact_lock_shared
     pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared merge_action pg_sleep"""
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from chassis.database.session import time_left
+from chassis.database.session import STATUS, Method, within_call
 from chassis.database.sqlstate import READ_ONLY, sqlstate_of
 from chassis.database.statement import Statement, Statements
 from chassis.errors import ChassisError, Permanent
@@ -28,18 +28,11 @@ class Lender:
     def __init__(
         self, pool: Pool, observer: Observer, statements: Statements, *, acquire_timeout: float, query_timeout: float
     ) -> None:
-        from chassis.database import driver
-
         self.pool = pool
         self.observer = observer
         self.statements = statements
         self.acquire_timeout = acquire_timeout
         self.query_timeout = query_timeout
-        self.rows = driver.ROWS
-        self.row = driver.ROW
-        self.status = driver.STATUS
-        self.rows_affected = driver.rows_affected
-        self.commit_unknown = driver.commit_unknown
         self.give_back = pool.give_back
         self.last_answer = float("-inf")  # on the clock of time.perf_counter
         self._loop = asyncio.get_running_loop()
@@ -51,16 +44,14 @@ class Lender:
             self.observer.waited.observe(0.0)
             return session
         limit = self.acquire_timeout
-        left = time_left(limit / _SHARE_FOR_WAITING) * _SHARE_FOR_WAITING
+        left = within_call(limit / _SHARE_FOR_WAITING) * _SHARE_FOR_WAITING
         started = perf_counter()
         try:
             return await self.pool.acquire(min(limit, left))
         finally:
             self.observer.waited.observe(perf_counter() - started)
 
-    async def once(
-        self, method: Callable[..., Any], statement: Statement, args: tuple[Any, ...], timeout: float | None
-    ) -> Any:
+    async def once(self, method: Method, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
         """Run one statement on any session.
 
         A plain read whose connection turns out to have been lost is sent a second time, on another one.
@@ -83,7 +74,7 @@ class Lender:
     async def run(
         self,
         session: Session,
-        method: Callable[..., Any],
+        method: Method,
         statement: Statement,
         args: tuple[Any, ...],
         timeout: float | None,
@@ -105,7 +96,7 @@ class Lender:
 
     async def command(self, session: Session, statement: Statement, limit: float | None = None) -> str:
         """Run a statement of our own."""
-        status: str = await self.run(session, self.status, statement, (), limit)
+        status: str = await self.run(session, STATUS, statement, (), limit)
         return status
 
     async def begin(self, statement: Statement, *, readonly: bool) -> Work:

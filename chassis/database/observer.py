@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from chassis.database.sqlstate import sqlstate_of
 from chassis.database.statement import Statement
@@ -23,6 +23,7 @@ from chassis.metrics import (
     DB_TRANSACTION_DURATION,
     Metrics,
 )
+from chassis.tracing.client_spans import client_spans
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from chassis.database.pool import Pool
     from chassis.metrics import HistogramSeries
     from chassis.tracing import Tracing
+    from chassis.tracing.client_spans import ClientSpans
 
 NO_SQLSTATE: Final = "none"
 """The label of errors that the server did not answer with: connections lost, time run out."""
@@ -53,9 +55,8 @@ class Observer:
         self.waited = metrics.get(DB_POOL_ACQUIRE_DURATION).labels()
         self.timeouts = metrics.get(DB_POOL_ACQUIRE_TIMEOUTS).labels()
         self._ok: dict[str, HistogramSeries] = {}
-        self._spans = _Spans(tracing, attributes) if tracing is not None and tracing.enabled else None
-        # None where nothing is traced, so that no statement pays for the question.
-        self.begin = None if self._spans is None else self._spans.begin
+        spans = client_spans(tracing, {"db.system.name": "postgresql", **attributes})
+        self.spans = None if spans is None else StatementSpans(spans)
 
     def watch(self, pool: Pool) -> None:
         """Have the gauges show this pool."""
@@ -68,23 +69,19 @@ class Observer:
         series = self._ok.get(label)
         if series is None:
             series = self._ok[label] = self._durations.labels(label, "OK")
-        if span is None:
-            series.observe(seconds)
-        else:
-            span.end()
-            series.observe(seconds, f"{span.get_span_context().trace_id:032x}")
+        trace_id = None if span is None or self.spans is None else self.spans.end(span)
+        series.observe(seconds, trace_id)
 
     def failed(self, statement: Statement, seconds: float, span: Span | None, error: BaseException) -> None:
         """A statement was not answered, or with an error; `error` is one of ours, with its cause, or a cancellation."""
         code = error.code.name if isinstance(error, ChassisError) else "CANCELLED"
         if not isinstance(error, ChassisError | asyncio.CancelledError):
             code = "INTERNAL"
-        self._durations.labels(statement.label, code).observe(seconds)
         sqlstate = sqlstate_of(error)
         if code != "CANCELLED":
             self.error(sqlstate[:2] if sqlstate else NO_SQLSTATE)
-        if span is not None and self._spans is not None:
-            self._spans.failed(span, code, sqlstate)
+        trace_id = None if span is None or self.spans is None else self.spans.fail(span, code, sqlstate)
+        self._durations.labels(statement.label, code).observe(seconds, trace_id)
 
     def error(self, sqlstate_class: str) -> None:
         """Something failed."""
@@ -103,48 +100,28 @@ class Observer:
         self._transactions.labels(outcome).observe(seconds)
 
 
-class _Spans:
-    """Spans by OpenTelemetry's semantic conventions 1.44 for database clients and PostgreSQL."""
+class StatementSpans:
+    """Spans of statements, by OpenTelemetry's semantic conventions 1.44 for database clients and PostgreSQL."""
 
-    def __init__(self, tracing: Tracing, attributes: dict[str, str | int]) -> None:
-        from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
-
-        self._tracer = tracing.tracer
-        self._attributes = {"db.system.name": "postgresql", **attributes}
-        self._none = INVALID_SPAN
-        self._kind = SpanKind.CLIENT
-        self._error = StatusCode.ERROR
-        self._current = get_current_span
+    def __init__(self, spans: ClientSpans) -> None:
+        self._spans = spans
+        self.end = spans.end
 
     def begin(self, statement: Statement, *, parameters: bool) -> Span | None:
-        """Begin a span, unless the trace that this is part of is not recorded."""
-        current = self._current()
-        if current is not self._none and not current.is_recording():
+        """Begin a span; None where there is nothing to record."""
+        if not self._spans.are_wanted():
             return None
-        attributes: dict[str, Any] = {
-            **self._attributes,
-            "db.operation.name": statement.verb,
-            "db.query.summary": statement.label,
-        }
+        attributes = {"db.operation.name": statement.verb, "db.query.summary": statement.label}
         # The text is only shown where the values are not in it.
         if parameters or statement.constant:
             attributes["db.query.text"] = statement.sql
-        span = self._tracer.start_span(
-            statement.label,
-            kind=self._kind,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        return span if span.is_recording() else None
+        return self._spans.begin(statement.label, attributes)
 
-    def failed(self, span: Span, code: str, sqlstate: str | None) -> None:
-        """End a span with an error."""
+    def fail(self, span: Span, code: str, sqlstate: str | None) -> str:
+        """End a span with an error; returns the id of its trace."""
         if sqlstate is not None:
             span.set_attribute("db.response.status_code", sqlstate)
-        span.set_attribute("error.type", sqlstate or code)
-        span.set_status(self._error)
-        span.end()
+        return self._spans.end(span, sqlstate or code)
 
 
 def _number(pool: Pool, size: str) -> float:

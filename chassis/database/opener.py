@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +13,9 @@ from chassis.component import StartError
 from chassis.retry import Policy
 
 if TYPE_CHECKING:
-    from chassis.database.driver import Connection, Refusal, Target
+    from chassis.database.driver import Connection, Refusal
     from chassis.database.observer import Observer
+    from chassis.database.target import Target
 
 _log = logging.getLogger("chassis.database")
 
@@ -40,21 +42,33 @@ class Opener:
         self.reason = "the database has not been reached yet"
         self.shown = self.reason
         self.broken: StartError | None = None
-        self.tried = asyncio.Event()
+        self._tried = asyncio.Event()
         self._target = target
         self._observer = observer
         self._timeout = connect_timeout
         self._quick = min(_QUICK, connect_timeout)
         self._prepare = prepare
-        self._preparing = asyncio.Event()
+        self._preparing = False
         self.on_unreachable: Callable[[], None] = _nothing
         self._lost_at: float | None = None
         self._told = ""
 
-    @property
-    def preparing(self) -> bool:
-        """Whether the database was reached and is being prepared."""
-        return self._preparing.is_set()
+    async def first_contact(self, patience: float) -> None:
+        """Wait until the first attempt has ended, for `patience` seconds; where tables are made, until they are.
+
+        Raises StartError where that failed.
+        """
+        tried = asyncio.ensure_future(self._tried.wait())
+        try:
+            await asyncio.wait({tried}, timeout=patience)
+            if self._preparing:
+                await tried
+        finally:
+            tried.cancel()
+        if self.broken is not None:
+            raise self.broken
+        if not self.reachable:
+            _log.info("started without a database; it is ready as soon as there is one")
 
     async def open(self) -> Connection:
         """Open a connection to a database that was there a moment ago.
@@ -102,6 +116,7 @@ class Opener:
         # One attempt that gets all of its time, and beside it short ones: a packet that was lost is sent again later
         # and later, and a database that is back would not be noticed until then.
         patient = asyncio.ensure_future(self._connect(self._timeout))
+        connection = None
         try:
             while not (await asyncio.wait({patient}, timeout=self._quick))[0]:
                 try:
@@ -109,23 +124,25 @@ class Opener:
                 except Exception as error:
                     self._failed(error, self._quick)
                 else:
-                    patient.add_done_callback(_drop)
                     return connection
-            return patient.result()
+            connection = patient.result()
+            return connection
         finally:
+            # Cancelled, or overtaken: it may have a connection all the same, in this very moment.
             patient.cancel()
+            patient.add_done_callback(partial(_drop, but=connection))
 
     async def _prepare_once(self, connection: Connection) -> None:
         if self._prepare is None:
             return
-        self._preparing.set()
+        self._preparing = True
         try:
             await self._prepare(connection)
         except BaseException:
             connection.terminate()
             raise
         finally:
-            self._preparing.clear()
+            self._preparing = False
         self._prepare = None
 
     def _failed(self, error: Exception, timeout: float) -> Refusal:
@@ -141,7 +158,7 @@ class Opener:
             self._lost_at = monotonic()
         self.reachable = False
         self.reason, self.shown = reason, shown
-        self.tried.set()
+        self._tried.set()
         self.on_unreachable()
         if reason != self._told:  # said once, and not at each attempt
             self._told = reason
@@ -149,7 +166,7 @@ class Opener:
 
     def _available(self) -> None:
         self.reachable, self.broken = True, None
-        self.tried.set()
+        self._tried.set()
         self._told = ""
         if self._lost_at is not None:
             seconds = monotonic() - self._lost_at
@@ -161,6 +178,6 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-def _drop(attempt: asyncio.Future[Connection]) -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
+def _drop(attempt: asyncio.Task[Connection], *, but: Connection | None) -> None:
+    if not attempt.cancelled() and attempt.exception() is None and attempt.result() is not but:
         attempt.result().terminate()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
-from collections.abc import Coroutine
-from contextvars import Context
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
+from chassis.background import Background
+from chassis.database.growth import Growth
 from chassis.database.observer import Observer
 from chassis.database.opener import Opener
 from chassis.database.session import Session
 from chassis.database.sqlstate import UNAVAILABLE
 from chassis.database.waiters import Waiters
 from chassis.errors import ChassisError, ResourceExhausted, Temporary
+
+if TYPE_CHECKING:
+    from chassis.database.driver import Connection
 
 _RESTORING: Final = 1.0
 """Seconds that a session gets to answer what was cancelled, to roll back and to be reset; then it is cut."""
@@ -57,11 +61,11 @@ class Pool:
         self._sessions: set[Session] = set()
         self._idle: deque[Session] = deque()
         self._waiters = Waiters(unwanted=self.give_back)
-        self._opening = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Part of no call that happened to cause it, and of no call's deadline.
+        self._background = Background()
+        self._growth = Growth(opener, self._background, add=self._add)
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
-        self.searching = False  # whether it is not clear that connections can be opened
         self._empty = asyncio.Event()
 
     @property
@@ -77,7 +81,12 @@ class Pool:
     @property
     def size(self) -> int:
         """All connections, those that are being opened included."""
-        return len(self._sessions) + self._opening
+        return len(self._sessions) + self._growth.opening
+
+    @property
+    def searching(self) -> bool:
+        """Whether it is not clear that connections can be opened."""
+        return self._growth.searching
 
     @property
     def waiting(self) -> int:
@@ -118,7 +127,7 @@ class Pool:
             lost = session.lost or connection.is_closed()
             self._discard(session, "lost" if lost else "session" if self._running else "stopped")
         elif session.interrupted or session.changed or connection.is_in_transaction():
-            self._spawn(self._restore(session))
+            self._background.spawn(self._restore(session))
         elif monotonic() >= session.ends:
             self._retire(session, "lifetime")
         else:
@@ -168,7 +177,7 @@ class Pool:
 
     def _retire(self, session: Session, reason: str) -> None:
         session.closing = reason
-        self._spawn(self._close(session))
+        self._background.spawn(self._close(session))
 
     async def _close(self, session: Session) -> None:
         from chassis.database.driver import close
@@ -192,56 +201,29 @@ class Pool:
         if self._running and self.size < self._min_size:
             self._look_in(_LOOK_SOON)
 
-    # Opening.
+    # Growing.
 
     def _balance(self) -> None:
-        """Open what is missing; refuse those who wait where nothing is left to wait for."""
+        """Open what those who wait need; refuse them where nothing is left to wait for."""
         if not self._running:
             return
-        if not self._opener.reachable:
+        if self._opener.reachable:
+            self._open_more(len(self._waiters) - self._growth.opening)
+        else:
             if not self._sessions:
                 self._waiters.refuse(self._unreachable)
-            self._start_search()
-        elif not self.searching:
-            self._open_more(len(self._waiters) - self._opening)
+            self._growth.search()
 
     def _fill(self) -> None:
-        """Open what is missing to `min_size`."""
+        """Open what is missing to `min_size`, too."""
         self._balance()
-        if self._running and self._opener.reachable and not self.searching:
+        if self._running and self._opener.reachable:
             self._open_more(self._min_size - self.size)
 
     def _open_more(self, wanted: int) -> None:
-        for _ in range(min(wanted, self.max_size - self.size)):
-            self._opening += 1
-            self._spawn(self._open())
+        self._growth.open(min(wanted, self.max_size - self.size))
 
-    async def _open(self) -> None:
-        try:
-            connection = await self._opener.open()
-        except Exception:
-            if self._running:
-                self._start_search()
-            return
-        finally:
-            self._opening -= 1
-        self._add(connection)
-        self._balance()
-
-    def _start_search(self) -> None:
-        if not self.searching:
-            self.searching = True
-            self._spawn(self._search())
-
-    async def _search(self) -> None:
-        try:
-            connection = await self._opener.search()
-        finally:
-            self.searching = False
-        self._add(connection)
-        self._fill()
-
-    def _add(self, connection: Any) -> None:
+    def _add(self, connection: Connection, found: bool) -> None:
         if not self._running:
             connection.terminate()
             return
@@ -252,6 +234,10 @@ class Pool:
         self._observer.opened.inc()
         connection.add_termination_listener(lambda _: self._forget(session))
         self._put(session)
+        if found:
+            self._fill()
+        else:
+            self._balance()
 
     def _look(self) -> None:
         """Close what is too old or was not needed for long; keep `min_size`."""
@@ -296,21 +282,15 @@ class Pool:
         for session in list(self._idle):
             self._idle.remove(session)
             self._retire(session, "stopped")
-        if self._sessions:
-            self._empty.clear()
-            await asyncio.wait({asyncio.ensure_future(self._empty.wait())}, timeout=grace)
-            self._empty.set()
-        in_use = [session for session in self._sessions if not session.closing]
-        for session in list(self._sessions):
-            self._discard(session, "stopped")
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            if self._sessions:
+                self._empty.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await self._empty.wait()
+        finally:  # also where the stop is given up: nothing stays open
+            in_use = [session for session in self._sessions if not session.closing]
+            for session in list(self._sessions):
+                self._discard(session, "stopped")
+        await self._background.end()
         return len(in_use)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        # In a context of its own: it is no part of the call that happened to cause it, and has not its deadline.
-        task = asyncio.get_running_loop().create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -35,6 +35,6 @@ class Lent:
         session = self._session
         assert session is not None
         self._lender.give_back(session)
-        if error is not None and foreign(error):
+        if error is not None and foreign(session.connection, error):
             assert isinstance(error, Exception)
             raise meaning(session.connection, error) from error

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from chassis.call import current_call
+from chassis.call import time_left
 from chassis.database.sqlstate import READ_ONLY, TOO_LATE, sqlstate_of
 from chassis.database.statement import Effect, Statement
 from chassis.errors import DeadlineExceeded
@@ -15,6 +14,14 @@ from chassis.errors import DeadlineExceeded
 if TYPE_CHECKING:
     from chassis.database.driver import Connection
     from chassis.database.observer import Observer
+
+
+Method = Literal["fetch", "fetchrow", "execute"]
+"""How the driver is asked: for all rows, for one, or for what the server says of a command."""
+
+ROWS: Final = "fetch"
+ROW: Final = "fetchrow"
+STATUS: Final = "execute"
 
 
 class Session:
@@ -41,7 +48,7 @@ class Session:
         return not self.interrupted and not self.ruined and not self.connection.is_closed()
 
     async def run(
-        self, method: Callable[..., Any], statement: Statement, args: tuple[Any, ...], limit: float, observer: Observer
+        self, method: Method, statement: Statement, args: tuple[Any, ...], limit: float, observer: Observer
     ) -> Any:
         """Send a statement and give its answer, within `limit` seconds and what the call being served has left.
 
@@ -49,18 +56,18 @@ class Session:
         """
         if self.busy:
             raise RuntimeError("a transaction runs one statement at a time: await one before the next is begun")
-        timeout = time_left(limit)
+        timeout = within_call(limit)
         effect = statement.effect
         if effect is not Effect.NONE:
             if effect is Effect.SETTINGS:
                 self.changed = True
             else:
                 self.ruined = True
-        span = None if observer.begin is None else observer.begin(statement, parameters=bool(args))
+        span = None if observer.spans is None else observer.spans.begin(statement, parameters=bool(args))
         self.busy = True
         started = perf_counter()
         try:
-            result = await method(self.connection, statement.sql, *args, timeout=timeout)
+            result = await getattr(self.connection, method)(statement.sql, *args, timeout=timeout)
         except BaseException as error:
             self.busy = False
             failure = self._failed(error)
@@ -90,15 +97,12 @@ class Session:
         return meaning(self.connection, error)
 
 
-def time_left(limit: float) -> float:
+def within_call(limit: float) -> float:
     """Seconds that something may take: `limit`, or what the call being served has left, if that is less.
 
     Raises `DeadlineExceeded` where nothing is left.
     """
-    call = current_call()
-    if call is None:
-        return limit
-    remaining = call.time_remaining()
+    remaining = time_left()
     if remaining is None:
         return limit
     if remaining <= 0:

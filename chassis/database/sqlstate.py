@@ -171,6 +171,15 @@ def translate(error: BaseException) -> ChassisError | None:
     return None if sqlstate is None else error_for(sqlstate, _detail(error, sqlstate))
 
 
+def commit_unknown(error: ChassisError) -> CommitUnknown:
+    """Say of a COMMIT that was not answered that nobody knows what became of it."""
+    return CommitUnknown(
+        "the database did not confirm the change: it may have been stored, or not",
+        detail=error.detail or error.message,
+        code=error.code,
+    )
+
+
 def _detail(error: BaseException, sqlstate: str) -> str:
     parts = [f"SQLSTATE {sqlstate} ({type(error).__name__.removesuffix('Error')})"]
     for what in ("constraint", "table", "column"):

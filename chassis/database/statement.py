@@ -6,7 +6,7 @@ import enum
 import re
 from typing import Final
 
-from chassis.database.functions import KEEPING, PURE
+from chassis.database.functions import KEEPING, PURE, words
 
 MAX_STATEMENTS: Final = 2000
 """Texts that are remembered; those beyond are looked at each time."""
@@ -80,10 +80,6 @@ class Statements:
         return statement
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,62}", re.ASCII)
 
 # Comments, texts and quoted names; what these expressions cannot read safely is taken for the worst.
@@ -100,14 +96,14 @@ _CALL = re.compile(
 _INTO = re.compile(r"\binto\b", re.IGNORECASE)
 _SET_LOCAL = re.compile(r"set\s+(?:local|transaction|constraints)\b", re.IGNORECASE)
 
-_VERBS: Final = _words(
+_VERBS: Final = words(
     """ALTER ANALYZE BEGIN CALL CLOSE CLUSTER COMMENT COMMIT COPY CREATE DEALLOCATE DECLARE DELETE DISCARD DO DROP END
     EXECUTE EXPLAIN FETCH GRANT IMPORT INSERT LISTEN LOAD LOCK MERGE MOVE NOTIFY PREPARE REASSIGN REFRESH REINDEX
     RELEASE RESET REVOKE ROLLBACK SAVEPOINT SECURITY SELECT SET SHOW START TABLE TRUNCATE UNLISTEN UPDATE VACUUM VALUES
     WITH"""
 )
-_KEEPS: Final = _words("SELECT INSERT UPDATE DELETE MERGE VALUES TABLE WITH SHOW LOCK NOTIFY TRUNCATE")
-_LASTS: Final = _words("PREPARE DEALLOCATE DISCARD LOAD")
+_KEEPS: Final = words("SELECT INSERT UPDATE DELETE MERGE VALUES TABLE WITH SHOW LOCK NOTIFY TRUNCATE")
+_LASTS: Final = words("PREPARE DEALLOCATE DISCARD LOAD")
 
 
 def _bare(sql: str) -> str | None:
@@ -141,10 +137,6 @@ def _effect(bare: str | None, verb: str) -> Effect:
     if verb in _KEEPS:
         return Effect.NONE if _calls(bare) <= KEEPING and not _makes_a_table(bare, verb) else Effect.SETTINGS
     return Effect.NONE if _SET_LOCAL.match(bare) else Effect.SETTINGS
-
-
-def _only_reads(select: str) -> bool:
-    return _calls(select) <= PURE and not _INTO.search(select)
 
 
 def _makes_a_table(bare: str, verb: str) -> bool:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from chassis.database.sqlstate import UNAVAILABLE
+from chassis.database.queries import Queries
+from chassis.database.session import STATUS, Method
+from chassis.database.sqlstate import UNAVAILABLE, commit_unknown
 from chassis.database.statement import Effect, Statement
 from chassis.errors import ChassisError, Permanent, Temporary
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from chassis.database.lender import Lender
     from chassis.database.session import Session
 
@@ -73,7 +74,7 @@ class Work:
         self.open.add(self._levels)
         return self._levels
 
-    async def run(self, method: Any, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
+    async def run(self, method: Method, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
         """Run a statement in the transaction."""
         if self.over:
             raise RuntimeError("the transaction is over")
@@ -94,6 +95,9 @@ class Work:
             failed = self.failed
             await self.roll_back()
             raise _spoiled(failed)
+        if self.session.busy:
+            self._end("rolled_back")
+            raise RuntimeError("a transaction ended while a statement of it was still running: await it before")
         if not self.session.is_usable():
             self._end("rolled_back")
             raise Temporary(UNAVAILABLE, detail="the connection was lost before COMMIT was sent")
@@ -108,7 +112,7 @@ class Work:
             if self.readonly:
                 raise
             _log.warning("a COMMIT was not answered: whether the transaction was stored is not known")
-            raise self.lender.commit_unknown(error) from error.__cause__
+            raise commit_unknown(error) from error.__cause__
         except asyncio.CancelledError as error:
             if not self.readonly:
                 _log.warning("a call was cancelled during COMMIT: whether its transaction was stored is not known")
@@ -122,7 +126,8 @@ class Work:
     async def roll_back(self) -> None:
         """End it so that it never was; waits a moment at most, and raises nothing but a cancellation."""
         try:
-            if self.session.is_usable():
+            # One that is busy, with a statement that nobody waits for any more, is cut.
+            if self.session.is_usable() and not self.session.busy:
                 await self.lender.command(self.session, _ROLLBACK, limit=_ROLLING_BACK)
         except ChassisError:
             pass  # the pool does it, or cuts the connection
@@ -140,7 +145,7 @@ class Work:
             self.lender.give_back(self.session)
 
 
-class Transaction:
+class Transaction(Queries):
     """What can be done inside of a transaction; it is ended by the block that gave it.
 
     Statements run one at a time. After one that failed the database takes no other, unless that one was in a
@@ -153,27 +158,11 @@ class Transaction:
         self._work = work
         self._level = level
 
-    async def query(
-        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
-    ) -> list[Record]:
-        """All rows that a statement gives; see `Database.query`."""
-        lender = self._check().lender
-        rows: list[Record] = await self._work.run(lender.rows, lender.statements.get(sql, name), args, timeout)
-        return rows
-
-    async def query_row(
-        self, sql: str, *args: object, name: str | None = None, timeout: float | None = None
-    ) -> Record | None:
-        """The first row that a statement gives, None where there is none; see `Database.query_row`."""
-        lender = self._check().lender
-        row: Record | None = await self._work.run(lender.row, lender.statements.get(sql, name), args, timeout)
-        return row
-
-    async def execute(self, sql: str, *args: object, name: str | None = None, timeout: float | None = None) -> int:
-        """How many rows a statement changed; see `Database.execute`."""
-        lender = self._check().lender
-        status = await self._work.run(lender.status, lender.statements.get(sql, name), args, timeout)
-        return lender.rows_affected(status)
+    def _run(
+        self, method: Method, sql: str, name: str | None, args: tuple[object, ...], timeout: float | None
+    ) -> Awaitable[Any]:
+        work = self._check()
+        return work.run(method, work.lender.statements.get(sql, name), args, timeout)
 
     def transaction(self) -> Savepoint:
         """A part of the transaction that can fail alone: `async with tx.transaction() as part`."""
@@ -252,7 +241,7 @@ class Savepoint:
     async def __aenter__(self) -> Transaction:
         if self._level is not None:
             raise RuntimeError("a transaction() is for one `async with`")
-        await self._work.run(self._work.lender.status, _SAVEPOINT, (), None)
+        await self._work.run(STATUS, _SAVEPOINT, (), None)
         self._level = self._work.enter()
         return Transaction(self._work, self._level)
 
@@ -264,9 +253,10 @@ class Savepoint:
         work.open.discard(self._level)
         failed = work.failed
         if error is None and failed is None:
-            await work.run(work.lender.status, _RELEASE, (), None)
+            await work.run(STATUS, _RELEASE, (), None)
             return
-        if (error is None or isinstance(error, Exception)) and work.session.is_usable() and not work.over:
+        # Also where it was cancelled: that may be a timeout around this block, and the rest of the transaction goes on.
+        if not isinstance(error, GeneratorExit) and work.session.is_usable() and not work.over:
             try:
                 await work.lender.command(work.session, _BACK, limit=_ROLLING_BACK)
                 await work.lender.command(work.session, _RELEASE, limit=_ROLLING_BACK)
@@ -279,6 +269,10 @@ class Savepoint:
 
 def _spoiled(failed: BaseException) -> BaseException:
     """What became of a transaction whose code went on after a statement of it had failed."""
+    if not isinstance(failed, Exception):  # cancelled, by a timeout say; that is over, and must not be raised again
+        error = Temporary(UNAVAILABLE, detail="a statement of the transaction was given up before its answer came")
+        error.__cause__ = failed
+        failed = error
     failed.add_note(
         "nothing of the transaction was stored: what may fail without spoiling it needs a transaction() of its own"
     )

@@ -14,11 +14,11 @@
 >>> asyncio.run(main())
 {'status': 'unhealthy', 'checks': {'database': {'status': 'error', 'message': 'no connection to be had'}}}
 
-Liveness asks nobody: a process whose event loop answers is alive, whatever it depends on.
+Liveness asks no part: a process whose event loop does its work is alive, whatever it depends on.
 """
 
 from chassis.health.health import Health, Subscriber
-from chassis.health.report import CheckResult, Report, State, to_json
+from chassis.health.report import CheckResult, Report, State, liveness, to_json
 from chassis.health.watch import HealthWatch
 
-__all__ = ["CheckResult", "Health", "HealthWatch", "Report", "State", "Subscriber", "to_json"]
+__all__ = ["CheckResult", "Health", "HealthWatch", "Report", "State", "Subscriber", "liveness", "to_json"]

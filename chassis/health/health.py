@@ -25,6 +25,7 @@ class Health:
     `components` are asked each time anew which they are, so `Components` can be given while it still fills. Parts are
     checked in parallel, each for at most `timeout` seconds; what was found is good for `cache` seconds, and probes
     that come while a check runs share it. `clock` is in seconds. `found` is called with the result of each check.
+    `stuck` gives the reason why the process should be restarted, or None; it depends on nothing but the process.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Health:
         cache: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         found: Callable[[CheckResult], object] | None = None,
+        stuck: Callable[[], str | None] | None = None,
     ) -> None:
         self._components = components
         self._timeout = timeout
         self._cache = cache
         self._clock = clock
         self._found = found
+        self._stuck = stuck
         self._state = State.STARTING
         self._results: tuple[CheckResult, ...] = ()
         self._checked_at: float | None = None
@@ -57,6 +60,11 @@ class Health:
         return self._state
 
     @property
+    def stuck(self) -> str | None:
+        """Why the process should be restarted; None while it is alive. Asks no part of the service."""
+        return self._stuck() if self._stuck is not None else None
+
+    @property
     def ready(self) -> bool:
         """Whether the service should be sent work, as far as is known right now."""
         return self._checked_at is not None and Report(self._state, self._results).ready
@@ -65,9 +73,13 @@ class Health:
         """Say that everything has been started; it is ready as soon as its parts have been found to work."""
         if self._state is State.STARTING:
             self._state = State.READY
-            self._again = True  # a check that runs already may not have seen all parts
-            self._checked_at = None
-            self._refresh()
+            self.recheck()
+
+    def recheck(self) -> None:
+        """Say that something has changed: until the parts have been asked again, the service is not ready."""
+        self._again = True  # a check that runs already may not have seen it
+        self._checked_at = None
+        self._refresh()
 
     def drain(self) -> None:
         """Say that the service is about to stop: from now on it is not ready, whatever its parts say."""
@@ -79,7 +91,7 @@ class Health:
         """What is the case, at most `cache` seconds old; a caller that is cancelled does not cancel the check."""
         if self._checked_at is None or self._clock() - self._checked_at >= self._cache:
             await asyncio.shield(self._refresh())
-        return Report(self._state, self._results)
+        return Report(self._state, self._results, self.stuck)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Have a function or coroutine function called with `ready` when it changes; returns what ends that."""

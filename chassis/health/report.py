@@ -35,6 +35,7 @@ class Report:
 
     state: State
     checks: tuple[CheckResult, ...]
+    stuck: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -54,7 +55,16 @@ class Report:
 
     def combined_json(self) -> bytes:
         """The body of `/health` as it is sent."""
-        return to_json({"liveness": "alive", "readiness": self.readiness()})
+        return to_json({"liveness": liveness(self.stuck)["status"], "readiness": self.readiness()})
+
+
+def liveness(stuck: str | None) -> dict[str, str]:
+    """The body of `/health/live`; `stuck` is why the process should be restarted, or None.
+
+    >>> liveness(None)
+    {'status': 'alive'}
+    """
+    return {"status": "alive"} if stuck is None else {"status": "stuck", "message": stuck}
 
 
 def to_json(body: object) -> bytes:

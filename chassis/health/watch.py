@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from chassis.background import end
 from chassis.component import Component
 from chassis.health.health import Health
 
@@ -24,9 +25,7 @@ class HealthWatch(Component):
 
     async def stop(self) -> None:
         loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.cancel()
-            await asyncio.wait({loop})
+        await end(loop)
         await self._health.close()
 
     async def _watch(self) -> None:

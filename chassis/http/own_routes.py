@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+from contextvars import Context
 from typing import Protocol
 
 from aiohttp import web
 
 from chassis.auth.public import public
-from chassis.health import Health, to_json
+from chassis.health import Health, liveness, to_json
 
 
 class Exposition(Protocol):
@@ -30,6 +32,7 @@ class OwnRoutes:
         self._health = health
         self._metrics = metrics if metrics is not None and metrics.enabled else None
         self._metrics_path = metrics_path
+        self._pages: dict[str, asyncio.Task[tuple[str, bytes]]] = {}
 
     def add_to(self, app: web.Application) -> None:
         """Register them. Raises ValueError where the service has taken the path of one."""
@@ -44,8 +47,9 @@ class OwnRoutes:
 
     @public
     async def live(self, request: web.Request) -> web.Response:
-        """Whether the process answers; depends on nothing else, or one outage would restart every service."""
-        return _json(to_json({"status": "alive"}), True)
+        """Whether the process does its work; depends on nothing else, or one outage would restart every service."""
+        stuck = self._health.stuck
+        return _json(to_json(liveness(stuck)), stuck is None)
 
     @public
     async def ready(self, request: web.Request) -> web.Response:
@@ -57,14 +61,24 @@ class OwnRoutes:
     async def both(self, request: web.Request) -> web.Response:
         """Both in one body."""
         report = await self._health.check()
-        return _json(report.combined_json(), report.ready)
+        return _json(report.combined_json(), report.ready and report.stuck is None)
 
     @public
     async def scrape(self, request: web.Request) -> web.Response:
         """The metrics, in the format that the scraper prefers."""
-        assert self._metrics is not None
-        content_type, body = self._metrics.exposition(request.headers.get("Accept", ""))
+        content_type, body = await asyncio.shield(self._page(request.headers.get("Accept", "")))
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def _page(self, accept: str) -> asyncio.Task[tuple[str, bytes]]:
+        # In a thread, as it takes its time, and for all who ask meanwhile: many scrapers, or one that asks and asks
+        # without reading, must not take the event loop from the calls.
+        page = self._pages.get(accept)
+        if page is None:
+            assert self._metrics is not None
+            work = asyncio.to_thread(self._metrics.exposition, accept)
+            page = self._pages[accept] = asyncio.get_running_loop().create_task(work, context=Context())
+            page.add_done_callback(lambda done: self._pages.pop(accept))
+        return page
 
 
 def _json(body: bytes, good: bool) -> web.Response:

@@ -26,6 +26,7 @@ class LogsHandler(logging.Handler):
 
     def __init__(self, logs: Logs, level: int, *, capture_warnings: bool) -> None:
         super().__init__(level)
+        self.addFilter(_is_wanted)
         self._logs = logs
         self._wants_warnings = capture_warnings
         self._holds_warnings = False
@@ -100,3 +101,11 @@ class LogsHandler(logging.Handler):
 
 def _installed() -> list[LogsHandler]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, LogsHandler)]
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Whether this is more than gRPC's error, with a stack, about each odd byte that any caller can send.
+
+    It is told while the metadata of a call is being read, too, which whoever writes a line about it would read again.
+    """
+    return not (record.name == "grpc._cython.cygrpc" and str(record.msg).startswith("Invalid encoding on"))

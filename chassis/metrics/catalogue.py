@@ -168,8 +168,17 @@ CACHE_OPERATION_DURATION = histogram(
 
 AUTH_FAILURES = counter(
     "auth_failures_total",
-    "Calls refused because nobody proved who they are (UNAUTHENTICATED) or because they may not (PERMISSION_DENIED).",
+    "Calls refused because nobody proved who they are, or a token expired meanwhile (UNAUTHENTICATED), because they "
+    "may not (PERMISSION_DENIED), or because credentials could not be checked (UNAVAILABLE).",
     ("system", "status_code"),
+)
+EVENT_LOOP_LAG = histogram(
+    "event_loop_lag_seconds",
+    "How late the event loop got round to a timer, sampled several times a second; blocked for long, it is late once.",
+)
+GRPC_PORT_LOST = counter(
+    "grpc_port_lost_total",
+    "Times that the gRPC port closed by itself, as after a request that grpc cannot stand, and had to be opened again.",
 )
 TASK_CRASHES = counter("task_crashes_total", "Background tasks of the service that crashed.", ("task",))
 HEALTH_CHECK_UP = gauge(
@@ -223,6 +232,8 @@ CATALOGUE: tuple[Instrument[Any], ...] = (
     CACHE_SKIPS,
     CACHE_OPERATION_DURATION,
     AUTH_FAILURES,
+    EVENT_LOOP_LAG,
+    GRPC_PORT_LOST,
     TASK_CRASHES,
     HEALTH_CHECK_UP,
     LOG_RECORDS_DROPPED,

@@ -10,6 +10,7 @@ from chassis.metrics.catalogue import BUILD_INFO, CATALOGUE
 from chassis.metrics.declaration import LATENCY_BUCKETS, Instrument
 from chassis.metrics.instruments import Counter, Family, Gauge, Histogram
 from chassis.metrics.naming import check, namespace_of
+from chassis.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -46,7 +47,7 @@ class Metrics:
         self._taken: dict[str, Instrument[Any]] = dict(_TAKEN)
         if enabled:
             self._collect_process()
-            self.get(BUILD_INFO).labels(version or "unknown", _chassis_version(), platform.python_version()).set(1)
+            self.get(BUILD_INFO).labels(version or "unknown", __version__, platform.python_version()).set(1)
 
     @cached_property
     def registry(self) -> CollectorRegistry:
@@ -166,12 +167,3 @@ def _labels(labels: Iterable[str]) -> tuple[str, ...]:
 def _shape(instrument: Instrument[Any]) -> str:
     text = f"{instrument.kind} {instrument.name!r} with the labels ({', '.join(instrument.labels)})"
     return f"{text} and the buckets {list(instrument.buckets)}" if instrument.kind == "histogram" else text
-
-
-def _chassis_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("cq-chassis")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return "unknown"

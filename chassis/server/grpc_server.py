@@ -12,6 +12,8 @@ import grpc
 
 from chassis.call import Interceptor
 from chassis.component import Component, StartError
+from chassis.errors import Temporary
+from chassis.server.accepting import Accepting
 from chassis.server.builtin import HealthService, add_reflection
 from chassis.server.registrar import Handlers, Registrar
 from interceptors.edge import Serving
@@ -44,10 +46,13 @@ class Limits:
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams),
+            # Otherwise calls count until grpc.aio has let go of them, which is after their callers have the answer: of
+            # the calls that clients held back and then sent, most would be refused (UNAVAILABLE).
+            ("grpc.http.overload_protection", 0),
             ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.keepalive_min_interval * 1000)),
+            ("grpc.http2.min_ping_interval_without_data_ms", int(self.keepalive_min_interval * 1000)),
         ]
 
 
@@ -56,6 +61,9 @@ class GrpcServer(Component):
 
     `register` is called with what generated `add_…_to_server` functions need. Port 0 takes a free one; `port` says
     which, once started. `grace` is the time in seconds that running calls get when it stops.
+
+    Where its port closes by itself it is opened again. `lost` is called each time; `given_up`, with the reason, where
+    that did not succeed within a few seconds.
     """
 
     name = "grpc"
@@ -72,6 +80,8 @@ class GrpcServer(Component):
         reflection: bool = False,
         public: Iterable[str] = (),
         grace: float = 20.0,
+        lost: Callable[[], object] = lambda: None,
+        given_up: Callable[[str], object] = lambda reason: None,
     ) -> None:
         self.host = host
         self.port = port
@@ -82,7 +92,13 @@ class GrpcServer(Component):
         limit = self._limits.max_send_message_bytes
         self._serving = Serving(limit if limit >= 0 else math.inf)
         self._health = HealthService(health)
-        self._server: grpc.aio.Server | None = None
+        self._accepting = Accepting(
+            self._bound,
+            running=lambda: self._serving.calls,
+            lost=lost,
+            changed=health.recheck if health is not None else lambda: None,
+            given_up=given_up,
+        )
         registrar = Registrar()
         register(registrar)
         self.services = registrar.services
@@ -91,7 +107,13 @@ class GrpcServer(Component):
         if reflection:
             add_reflection(registrar, self.services)
         # Composed here, once: what any method's calls go through does not change while the server runs.
-        self._handlers = Handlers(registrar.handlers, interceptors, serving=self._serving, public=public)
+        self._handlers = Handlers(
+            registrar.handlers,
+            interceptors,
+            serving=self._serving,
+            public=public,
+            max_metadata_bytes=self._limits.max_metadata_bytes,
+        )
 
     @property
     def address(self) -> str:
@@ -100,6 +122,30 @@ class GrpcServer(Component):
         return f"{host}:{self.port}"
 
     async def start(self) -> None:
+        await self._accepting.start()
+        await self._health.start()
+
+    async def tell_health(self) -> None:
+        """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
+        await self._health.tell()
+
+    async def check(self) -> None:
+        if not self._accepting.open:
+            raise Temporary("the gRPC port is closed")
+
+    async def stop(self) -> None:
+        await self._health.stop()
+        loop = asyncio.get_running_loop()
+        grace = self.grace if self.deadline is None else max(self.deadline - loop.time(), 0.05)
+        # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.
+        cut = loop.call_later(grace, self._cut)
+        try:
+            await self._accepting.stop(grace)
+        finally:
+            cut.cancel()
+        await self._serving.idle()
+
+    def _bound(self) -> grpc.aio.Server:
         self._try_port()
         server = grpc.aio.server(options=self._limits.options())
         server.add_generic_rpc_handlers((self._handlers,))
@@ -107,28 +153,7 @@ class GrpcServer(Component):
             self.port = server.add_insecure_port(self.address)
         except RuntimeError as error:
             raise StartError.cannot_listen("grpc", self.host, self.port, OSError(None, str(error))) from error
-        await server.start()
-        self._server = server
-        await self._health.start()
-
-    async def tell_health(self) -> None:
-        """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
-        await self._health.tell()
-
-    async def stop(self) -> None:
-        await self._health.stop()
-        server, self._server = self._server, None
-        if server is None:
-            return
-        loop = asyncio.get_running_loop()
-        grace = self.grace if self.deadline is None else max(self.deadline - loop.time(), 0.05)
-        # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.
-        cut = loop.call_later(grace, self._cut)
-        try:
-            await server.stop(grace)
-        finally:
-            cut.cancel()
-        await self._serving.idle()
+        return server
 
     def _try_port(self) -> None:
         # grpc's own error names no cause, and it writes lines of its own to stderr.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,12 @@ import grpc
 
 from chassis.auth.public import is_public
 from chassis.call import Interceptor, Method
+from chassis.errors import ResourceExhausted
 from interceptors.edge import Serving
-from interceptors.handlers import ComposedHandler, behaviour_of, unknown_handler
+from interceptors.handlers import UNKNOWN, ComposedHandler, behaviour_of, unknown_handler
+
+# What a header costs beside its name and value (RFC 9113, section 6.5.2).
+_OF_EACH_HEADER = 32
 
 
 class Registrar:
@@ -45,7 +50,11 @@ class Registrar:
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """The one generic handler: every method composed with its interceptors, found by one look-up."""
+    """The one generic handler: every method composed with its interceptors, found by one look-up.
+
+    Calls with more metadata than `max_metadata_bytes` are refused before anything looks at it. grpc itself refuses them
+    only once the client has acknowledged its settings, and one that means harm does not (grpcio 1.85.1: up to 16 MiB).
+    """
 
     def __init__(
         self,
@@ -54,6 +63,7 @@ class Handlers(grpc.GenericRpcHandler):
         *,
         serving: Serving,
         public: Iterable[str] = (),
+        max_metadata_bytes: float = math.inf,
     ) -> None:
         open_to_all = frozenset(public)
         self._interceptors = tuple(interceptors)
@@ -64,8 +74,24 @@ class Handlers(grpc.GenericRpcHandler):
             method = Method.grpc(path, kind, "server")
             method.public = path in open_to_all or is_public(behaviour)
             self._composed[path] = ComposedHandler(handler, method, self._interceptors, serving)
+        self._max_metadata_bytes = max_metadata_bytes
+        self._too_much = _refusing(f"more metadata than the {max_metadata_bytes} bytes that are taken", serving)
 
     def service(self, handler_call_details: Any) -> ComposedHandler:
         """Find the handler for a path; there is one for every path."""
         path = handler_call_details.method
+        size = len(path)
+        for name, value in handler_call_details.invocation_metadata:
+            size += len(name) + len(value) + _OF_EACH_HEADER
+        if size > self._max_metadata_bytes:
+            return self._too_much
         return self._composed.get(path) or unknown_handler(path, self._interceptors, self._serving)
+
+
+def _refusing(message: str, serving: Serving) -> ComposedHandler:
+    """The handler that answers RESOURCE_EXHAUSTED to a call of any kind, with nobody to observe it, as grpc's own."""
+
+    async def refuse(request: object, context: object) -> None:
+        raise ResourceExhausted(message)
+
+    return ComposedHandler(grpc.stream_stream_rpc_method_handler(refuse), UNKNOWN, (), serving)

@@ -13,6 +13,7 @@ from chassis.health import Health, HealthWatch
 from chassis.logging import Logs
 from chassis.metrics import HEALTH_CHECK_UP, LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
 from chassis.service.channels import Channels
+from chassis.service.loop_watch import LoopWatch, code_of
 from chassis.service.parts import Context, make_parts
 from chassis.service.servers import make_grpc, make_http
 from chassis.service.tasks import Tasks
@@ -90,10 +91,17 @@ class Assembly:
         self._own: list[Component] = []
         self._complete = False
         self._components = Components()
+        self.loop_watch = LoopWatch(
+            self.metrics,
+            warning=config.server.loop_lag_warning,
+            limit=config.server.loop_lag_limit,
+            own=code_of(type(service)),
+        )
         up = self.metrics.get(HEALTH_CHECK_UP)
         self.health = Health(
             lambda: (self.logs, *self._components),
             found=lambda result: up.labels(result.name).set(result.error is None),
+            stuck=lambda: self.loop_watch.stuck,
         )
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
@@ -138,7 +146,7 @@ class Assembly:
 
     @property
     def starting(self) -> str | None:
-        """The part that is being started right now."""
+        """The part that is being started right now, or that could not be."""
         return self._components.starting
 
     @property
@@ -153,13 +161,20 @@ class Assembly:
         try:
             await self._start()
         except BaseException as error:
+            part = {"component": self.starting} if self.starting is not None else None
             if isinstance(error, StartError):
-                _log.error("service did not start: %s", error)
+                _log.error("service did not start: %s", error, extra=part)
             elif isinstance(error, Exception) and not isinstance(error, ConfigurationError):
-                _log.error("service did not start", exc_info=error)
-            await self._components.stop()
-            await self.logs.stop()
+                _log.error("service did not start", exc_info=error, extra=part)
+            # Shielded: a start that is cancelled a second time does not leave parts running.
+            await asyncio.shield(self._roll_back())
             raise
+
+    async def _roll_back(self) -> None:
+        deadline = asyncio.get_running_loop().time() + self._config.server.shutdown_timeout
+        _tell_of(await self._components.stop(deadline=deadline))
+        await self.loop_watch.stop()
+        await self.logs.stop()
 
     async def _start(self) -> None:
         self._end = asyncio.get_running_loop().create_future()
@@ -182,7 +197,9 @@ class Assembly:
             self._subscriptions = Subscriptions(self._service, self.part("bus"))
             await start(self._subscriptions)
         self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
-        self._grpc = make_grpc(self._config, self._service, interceptors, self.health)
+        self._grpc = make_grpc(self._config, self._service, interceptors, self.health, self.metrics, self.end)
+        # Watched from here to the very end: nobody waits for a loop that imports and prepares before it serves.
+        await self.loop_watch.start()
         await start(HealthWatch(self.health), self._http, self._grpc)
         _warn_of_open_ports(self._config.server)
         self.health.mark_ready()
@@ -211,9 +228,9 @@ class Assembly:
                 each.deadline = cut_at
         failures = await self._components.stop(deadline=deadline)
         failures += [StopFailure(each.name, "calls had to be cut off") for each in serving if each.was_cut]
-        for failure in failures:
-            _log.error("%s did not stop by itself: %s", failure.name, failure.reason, extra={"component": failure.name})
+        _tell_of(failures)
         _log.info("service stopped")
+        await self.loop_watch.stop()
         await self.logs.stop()
         return failures
 
@@ -241,6 +258,11 @@ def authenticator_of(config: Config) -> Authenticator | None:
     from chassis.auth import from_config
 
     return from_config(config.auth, lambda key: config.origins.get(key, "default"))
+
+
+def _tell_of(failures: list[StopFailure]) -> None:
+    for failure in failures:
+        _log.error("%s did not stop by itself: %s", failure.name, failure.reason, extra={"component": failure.name})
 
 
 def _warn_of_open_ports(server: ServerConfig) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from chassis.call import Interceptor
 from chassis.config import ConfigurationError
+from chassis.metrics import GRPC_PORT_LOST
 from chassis.server import GrpcServer, Limits
 
 if TYPE_CHECKING:
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 
 def make_grpc(
-    config: Config, service: ServiceChassis, interceptors: Sequence[Interceptor], health: Health
+    config: Config,
+    service: ServiceChassis,
+    interceptors: Sequence[Interceptor],
+    health: Health,
+    metrics: Metrics,
+    end: Callable[[str], None],
 ) -> GrpcServer:
-    """Put the gRPC server together.
+    """Put the gRPC server together; `end` is called, with the reason, when its port is lost for good.
 
     Raises ConfigurationError where a method that is to be public does not exist: a typing error would leave it closed
     today, and open whatever has that name tomorrow.
@@ -43,6 +49,8 @@ def make_grpc(
         health=health,
         reflection=section.enable_reflection,
         public=config.auth.public_methods,
+        lost=metrics.get(GRPC_PORT_LOST).inc,
+        given_up=end,
     )
     unknown = [path for path in config.auth.public_methods if path not in server.paths]
     if unknown:

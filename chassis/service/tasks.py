@@ -3,13 +3,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from contextvars import copy_context
+from typing import Any, Final, Literal
 
+from chassis.background import Background
 from chassis.component import Component
 
 OnCrash = Literal["end", "unready"]
 
 _log = logging.getLogger("chassis.tasks")
+
+_PATIENCE: Final = 5.0
+"""Seconds that a task gets to put things in order after it was cancelled, until it is cancelled again."""
 
 
 class Tasks(Component):
@@ -20,7 +25,7 @@ class Tasks(Component):
     def __init__(self, *, crashed: Callable[[str], None], end: Callable[[str], None]) -> None:
         self._crashed = crashed
         self._end = end
-        self._running: set[asyncio.Task[Any]] = set()
+        self._background = Background(patience=_PATIENCE)
         self._broken: dict[str, str] = {}
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str | None = None, on_crash: OnCrash) -> asyncio.Task[Any]:
@@ -28,24 +33,19 @@ class Tasks(Component):
         if on_crash not in ("end", "unready"):
             work.close()
             raise ValueError(f"on_crash is 'end' or 'unready', not {on_crash!r}")
-        task = asyncio.get_running_loop().create_task(work, name=name or getattr(work, "__qualname__", "task"))
-        self._running.add(task)
+        name = name or getattr(work, "__qualname__", "task")
+        task = self._background.spawn(work, name=name, context=copy_context())
         task.add_done_callback(lambda done: self._ended(done, on_crash))
         return task
 
     async def stop(self) -> None:
-        tasks = list(self._running)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._background.end()
 
     async def check(self) -> None:
         for name, reason in self._broken.items():
             raise RuntimeError(f"{name} ended by {reason}")
 
     def _ended(self, task: asyncio.Task[Any], on_crash: OnCrash) -> None:
-        self._running.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         name = task.get_name()

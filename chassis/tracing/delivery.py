@@ -21,18 +21,29 @@ _BATCH_SIZE = 512
 _SECONDS_BETWEEN_WARNINGS = 60.0
 # Loggers of the SDK that speak in the thread that exports, beside those of the exporter's own modules.
 _SDK_LOGGERS = ("opentelemetry.sdk._shared_internal", "opentelemetry.exporter.otlp.common.http")
+# Below it: has whole addresses in its lines, and nothing that would explain anything.
+_BELOW = ("urllib3.connectionpool", "urllib3.util.retry")
 
 
 class Delivery:
     """Takes ended spans, hands them to an exporter in batches, and counts what became of them."""
 
-    def __init__(self, exporter: SpanExporter, where: str, *, batch_timeout: float, queue_size: int) -> None:
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        where: str,
+        *,
+        batch_timeout: float,
+        queue_size: int,
+        secrets: Sequence[str] = (),
+    ) -> None:
         self.where = where
         self.exported = 0
         self.dropped = 0
         self.failing = False
         self._queue_size = queue_size
         self._exporter = exporter
+        self._secrets = secrets
         self._waiting = 0  # accepted, and neither exported nor dropped yet
         self._closed = False
         self._abandoned = False
@@ -94,6 +105,8 @@ class Delivery:
             dropped = self.dropped
             warn = not taken and self._may_warn()
         if warn:
+            for secret in self._secrets:  # exporters tell of the address as they have it
+                reason = reason.replace(secret, "***")
             _log.warning("spans are lost: %s does not take them (%s); %d so far", self.where, reason, dropped)
         elif taken and was_failing:
             _log.info("%s takes spans again; %d were lost", self.where, dropped)
@@ -201,7 +214,7 @@ class _Chatter(logging.Filter):
         self.heard = "no reason given"
         self._threads: set[int] = set()
         names = {cls.__module__ for cls in type(exporter).__mro__ if cls.__module__ != "builtins"}
-        self._loggers = [logging.getLogger(name) for name in sorted(names.union(_SDK_LOGGERS))]
+        self._loggers = [logging.getLogger(name) for name in sorted(names.union(_SDK_LOGGERS, _BELOW))]
         for logger in self._loggers:
             logger.addFilter(self)
 
@@ -212,7 +225,8 @@ class _Chatter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread not in self._threads:
             return True
-        self.heard = record.getMessage()
+        if record.name not in _BELOW:
+            self.heard = record.getMessage()
         return False
 
     def __enter__(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from chassis.component import StartError
 
@@ -23,7 +24,9 @@ def otlp_exporter(endpoint: str, mode: Literal["grpc", "http"], *, insecure: boo
         if mode == "grpc":
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-            return GrpcExporter(endpoint=endpoint, insecure=is_plain(endpoint, insecure))
+            plain = is_plain(endpoint, insecure)
+            # gRPC knows no credentials in an address: it would take them for a part of the name, and tell everybody.
+            return GrpcExporter(endpoint=without_credentials(endpoint), insecure=plain, headers=credentials(endpoint))
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
         return HttpExporter(endpoint=http_url(endpoint, insecure))
@@ -53,6 +56,37 @@ def http_url(endpoint: str, insecure: bool) -> str:
     """
     url = endpoint if "://" in endpoint else f"{'http' if insecure else 'https'}://{endpoint}"
     return url.rstrip("/") + _TRACES_PATH if urlsplit(url).path in ("", "/") else url
+
+
+def without_credentials(endpoint: str) -> str:
+    """The address without user, password and query.
+
+    >>> without_credentials("https://user:s3cret@otel.example:4317/?key=1"), without_credentials("collector:4317")
+    ('https://otel.example:4317/', 'collector:4317')
+    """
+    scheme, separator, rest = endpoint.rpartition("://")
+    return scheme + separator + rest.partition("?")[0].rpartition("@")[2]
+
+
+def credentials(endpoint: str) -> dict[str, str] | None:
+    """The header for the user and password of an address (RFC 7617), as what speaks HTTP makes it; None without.
+
+    >>> credentials("https://user:s3cret@otel.example:4317")
+    {'authorization': 'Basic dXNlcjpzM2NyZXQ='}
+    """
+    user, separator, _ = endpoint.rpartition("://")[2].partition("?")[0].rpartition("@")
+    return {"authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"} if separator else None
+
+
+def secrets_in(endpoint: str) -> list[str]:
+    """What texts about an address may not have in them: its user, password and query.
+
+    >>> secrets_in("https://user:s3cret@otel.example:4317/?key=1"), secrets_in("collector:4317")
+    (['user:s3cret', 's3cret', 'key=1'], [])
+    """
+    rest, _, query = endpoint.rpartition("://")[2].partition("?")
+    user = rest.rpartition("@")[0]
+    return [each for each in (user, user.partition(":")[2], query) if each]
 
 
 def target_name(endpoint: str) -> str:

@@ -36,8 +36,9 @@ from chassis.errors import ChassisError, Crash
 from chassis.tracing.call_span import CallSpan, SpanMaker
 from chassis.tracing.conventions import SpanShape, clean
 from chassis.tracing.propagation import baggage_of, tracestate_of
-from chassis.tracing.resource import chassis_version, resource_of
+from chassis.tracing.resource import resource_of
 from chassis.tracing.sampling import DECIDED, RatioSampler, ToldIdGenerator
+from chassis.version import __version__
 
 # The key that OpenTelemetry keeps the current span under; learnt once, so that a call needs one dict and no copies.
 (_SPAN,) = set_span_in_context(INVALID_SPAN, Context())
@@ -98,7 +99,7 @@ class Recorder:
             shutdown_on_exit=False,
             span_limits=limits,
         )
-        tracer = cast(SdkTracer, self.provider.get_tracer("chassis", chassis_version() or None))
+        tracer = cast(SdkTracer, self.provider.get_tracer("chassis", __version__))
         self._maker = SpanMaker(tracer, ids, limits)
         self.deliver: Callable[[CallSpan], None] | None = None
         """What takes a span that has ended and was only noted down; without, the SDK makes all spans at once."""

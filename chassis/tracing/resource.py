@@ -7,21 +7,13 @@ import platform
 import socket
 import sys
 import uuid
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.util.types import AttributeValue
 
+from chassis.version import __version__
+
 _INSTANCE = "service.instance.id"
-
-
-def chassis_version() -> str:
-    """The version of this distribution; empty where it is used without being installed."""
-    try:
-        return version_of("cq-chassis")
-    except PackageNotFoundError:
-        return ""
 
 
 def resource_of(service_name: str, version: str, environment: str) -> Resource:
@@ -43,7 +35,7 @@ def resource_of(service_name: str, version: str, environment: str) -> Resource:
     for name, value in (
         ("service.version", version),
         ("deployment.environment.name", environment),
-        ("telemetry.distro.version", chassis_version()),
+        ("telemetry.distro.version", __version__),
     ):
         if value:
             attributes[name] = value

@@ -136,12 +136,18 @@ class Tracing(Component):
             _log.info("spans are recorded and sent nowhere: no endpoint is configured")
             return
         from chassis.tracing.delivery import Delivery
-        from chassis.tracing.otlp import otlp_exporter, target_name
+        from chassis.tracing.otlp import otlp_exporter, secrets_in, target_name
 
         if exporter is None:
             exporter = otlp_exporter(self.endpoint, self.export_mode, insecure=self.insecure)
         where = target_name(self.endpoint) if self._exporter is None else type(exporter).__name__
-        self._delivery = Delivery(exporter, where, batch_timeout=self.batch_timeout, queue_size=self.queue_size)
+        self._delivery = Delivery(
+            exporter,
+            where,
+            batch_timeout=self.batch_timeout,
+            queue_size=self.queue_size,
+            secrets=secrets_in(self.endpoint),
+        )
         self._recorder.provider.add_span_processor(self._delivery.processor)
         self._recorder.deliver = self._delivery.take
 

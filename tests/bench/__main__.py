@@ -1,12 +1,14 @@
 """`make bench`: measure, as ratios in interleaved runs, and show what is reached.
 
-    make bench                    everything, five rounds, below six minutes
+    make bench                    everything, five rounds, below fifteen minutes
     make bench ROUNDS=3           a quick look
     make bench SUITES=unary       some of it: unary concerns methods streaming latency
+                                  publish consume cache database start memory
     make bench LOAD=own           without h2load, where it is installed
 
-The server runs on one core, the load on another; nothing but 127.0.0.1 is used. Figures of one machine mean nothing on
-another, their ratios do. The results are written to bench-results/ as JSON, too.
+What is measured runs on one core, the load on another, or the real servers where a client is measured; nothing but
+127.0.0.1 is used. Figures of one machine mean nothing on another, their ratios do. The results are written to
+bench-results/ as JSON, too.
 """
 
 from __future__ import annotations
@@ -15,10 +17,19 @@ import os
 import sys
 from pathlib import Path
 
+from chassis.dev import DevError
 from tests.bench import load, report
-from tests.bench.child import Launcher, cores, pin
+from tests.bench.cache_suite import cache_suite
+from tests.bench.child import Launcher
+from tests.bench.consume_suite import consume_suite
+from tests.bench.cores import cores, pin
 from tests.bench.credentials import Credentials
+from tests.bench.database_suite import database_suite
+from tests.bench.memory_suite import memory_suite
+from tests.bench.publish_suite import publish_suite
 from tests.bench.rpc_suites import rpc_suites
+from tests.bench.start_suite import start_suite
+from tests.bench.suite import Suite
 
 _ROUNDS = 5
 _RESULTS = Path("bench-results")
@@ -28,7 +39,7 @@ def main() -> int:
     """Run what the environment asks for; returns the exit code."""
     try:
         rounds, h2load = _rounds(), _with_h2load()
-        suites = rpc_suites(h2load=h2load)
+        suites = all_suites(h2load=h2load)
         wanted = os.environ.get("SUITES", "").replace(",", " ").split()
         known = [suite.name for suite in suites]
         for name in wanted:
@@ -37,19 +48,19 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    server_core, load_core = cores()
-    if server_core is None:
-        print("There is only one core: server and load share it, and the figures say little.", file=sys.stderr)
+    measured_core, load_core = cores()
+    if measured_core is None:
+        print("There is only one core: what is measured shares it with the load, and little is said.", file=sys.stderr)
     pin(load_core)
     about = report.facts(rounds, "h2load" if h2load else "own client")
-    launcher = Launcher(server_core, Credentials.new())
+    launcher = Launcher(measured_core, Credentials.new())
     measured = []
     for suite in suites:
         if wanted and suite.name not in wanted:
             continue
         try:
             samples = suite.run(launcher, rounds, _tell, bounded="ROUNDS" not in os.environ)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, DevError) as error:
             print(f"{suite.title}: {error}", file=sys.stderr)
             return 1
         measured.append((suite, samples))
@@ -63,6 +74,19 @@ def main() -> int:
         for title in report.missed(suite, samples):
             print(f"floor not reached: {suite.title}: {title}")
     return 0
+
+
+def all_suites(*, h2load: bool) -> list[Suite]:
+    """All there are, in the order in which they are run; unary calls are made by h2load or by our own client."""
+    return [
+        *rpc_suites(h2load=h2load),
+        publish_suite(),
+        consume_suite(),
+        cache_suite(),
+        database_suite(),
+        start_suite(),
+        memory_suite(),
+    ]
 
 
 def _tell(text: str) -> None:

@@ -24,8 +24,8 @@ from prometheus_client import CollectorRegistry
 from py_async_grpc_prometheus.prometheus_async_server_interceptor import PromAsyncServerInterceptor
 from pythonjsonlogger.json import JsonFormatter
 
+from tests.bench.measured import Server
 from tests.bench.nowhere import Nowhere
-from tests.bench.serve import Stop
 from tests.bench.servicer import add_to
 
 _CODES: dict[type[Exception], grpc.StatusCode] = {
@@ -161,7 +161,7 @@ class Auth(Wrapping):
             yield message
 
 
-async def build(settings: dict[str, Any], public_key: str) -> tuple[int, Stop]:
+async def build(settings: dict[str, Any], public_key: str) -> Server:
     """Start it. Settings: `tracing`, the rate of sampling; `remember`, whether a token is verified only once."""
     rate = settings["tracing"]
     provider = TracerProvider(sampler=ALWAYS_ON if rate == 1 else ParentBased(TraceIdRatioBased(rate)))
@@ -183,4 +183,4 @@ async def build(settings: dict[str, Any], public_key: str) -> tuple[int, Stop]:
         await server.stop(None)
         provider.shutdown()
 
-    return port, stop
+    return Server(port, stop)

@@ -8,8 +8,7 @@ from typing import Any
 from chassis import ServiceChassis
 from chassis.call import Interceptor
 from chassis.tracing import otlp
-from tests.bench.nowhere import Nowhere
-from tests.bench.serve import Stop
+from tests.bench.measured import Server
 from tests.bench.servicer import add_to
 
 
@@ -19,33 +18,48 @@ class Bench(ServiceChassis):
     name = "bench"
     methods = 4
     without: frozenset[str] = frozenset()
+    bare_seam = False
 
     def register(self, server: Any) -> None:
         add_to(server, self.methods)
 
     def interceptors(self, default: list[Interceptor]) -> Sequence[Interceptor]:
-        return [each for each in default if type(each).__name__ not in self.without]
+        return [] if self.bare_seam else [each for each in default if type(each).__name__ not in self.without]
 
 
-async def build(settings: dict[str, Any], public_key: str) -> tuple[int, Stop]:
+async def started(settings: dict[str, Any], public_key: str) -> Bench:
     """Start it.
 
-    Settings: `methods`; `tracing`, a rate or None for off; `without`, names of interceptors, or `bare_seam` for none.
+    | setting | |
+    |---|---|
+    | `methods` | how many it has |
+    | `uses` | its parts, whose servers are at `place` |
+    | `tracing` | the rate of sampling, or None for off; 0.1 unless said |
+    | `exporter` | whether spans go to the real exporter, and not nowhere |
+    | `auth` | whether it verifies tokens; it does unless said |
+    | `without`, `bare_seam` | names of interceptors that are left out; all of them |
+    | `config` | further configuration |
     """
-    # The chassis' own queue and batches, with nothing at their end: a collector would want the same core.
-    otlp.otlp_exporter = lambda *_, **__: Nowhere()
     rate = settings.get("tracing", 0.1)
+    if rate is not None and not settings.get("exporter"):
+        # The chassis' own queue and batches, with nothing at their end: a collector would want the same core.
+        from tests.bench.nowhere import Nowhere
+
+        otlp.otlp_exporter = lambda *_, **__: Nowhere()
     Bench.methods = settings.get("methods", 4)
+    Bench.uses = tuple(settings.get("uses", ()))
     Bench.without = frozenset(settings.get("without", ()))
-    if settings.get("bare_seam"):
-        Bench.interceptors = lambda self, default: []  # type: ignore[method-assign]
+    Bench.bare_seam = settings.get("bare_seam", False)
     overrides: dict[str, object] = {
         "server.grpc_port": 0,
         "server.http_port": 0,
         "server.drain_delay": 0,
-        "auth.jwt_public_key": public_key,
         "tracing.enabled": rate is not None,
+        **settings["place"],
+        **settings.get("config", {}),
     }
+    if settings.get("auth", True):
+        overrides["auth.jwt_public_key"] = public_key
     if rate is not None:
         overrides |= {
             "tracing.sample_rate": rate,
@@ -54,4 +68,10 @@ async def build(settings: dict[str, Any], public_key: str) -> tuple[int, Stop]:
         }
     service = Bench(Bench.configure(environ={}, overrides=overrides))
     await service.start()
-    return int(service.grpc_address.rpartition(":")[2]), service.stop
+    return service
+
+
+async def build(settings: dict[str, Any], public_key: str) -> Server:
+    """Start it as a server; its settings are those of `started`."""
+    service = await started(settings, public_key)
+    return Server(int(service.grpc_address.rpartition(":")[2]), service.stop)

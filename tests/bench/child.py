@@ -1,55 +1,42 @@
-"""The servers that are measured, each a process of its own on the first core."""
+"""The processes that are measured, each on the first core."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.backing import Place
 from tests.bench.credentials import Credentials
 from tests.bench.statistics import Sample
 
 if TYPE_CHECKING:
     from tests.bench.suite import Variant
 
-_PATIENCE = 20.0  # seconds that a server may take to start, and to end
-
-
-def cores() -> tuple[int | None, int | None]:
-    """The core for the server and the one for the load; None for both where there are not two to choose from."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    usable = sorted(os.sched_getaffinity(0))
-    return (usable[0], usable[1]) if len(usable) > 1 else (None, None)
-
-
-def pin(core: int | None) -> None:
-    """Have this process, and those that it starts from here on, run on one core."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+_PATIENCE = 20.0  # seconds that a process may take to start, to say what it has used, and to end
+_PATIENCE_FOR_WORK = 120.0
 
 
 class Child:
-    """A server's process: where it listens, and how much CPU it has used."""
+    """The process of one variant: where it listens, how much CPU it has used, or how long its work takes."""
 
-    def __init__(self, variant: Variant, server_core: int | None, credentials: Credentials) -> None:
+    def __init__(self, variant: Variant, core: int | None, credentials: Credentials, place: Place) -> None:
         self.variant = variant
         self.credentials = credentials
         order = {
             "kind": variant.kind,
             "loop": variant.loop,
-            "core": server_core,
+            "core": core,
             "public_key": credentials.public_key,
-            "settings": dict(variant.settings),
+            "settings": {**variant.settings, "place": dict(place)},
         }
-        # In a session of its own: Ctrl-C is for this process, and the servers end when they can read nothing more.
+        # In a session of its own: Ctrl-C is for this process, and the children end when they can read nothing more.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.serve"],
             stdin=subprocess.PIPE,
@@ -63,14 +50,27 @@ class Child:
         self._ask(order, answer=False)
         self.port = 0
 
+    @property
+    def pid(self) -> int:
+        """Its number with the operating system."""
+        return self._process.pid
+
     def wait_until_up(self) -> None:
-        """Wait for its port; raises RuntimeError where it does not come up."""
+        """Wait until it is ready, and for its port where it has one; raises RuntimeError where it does not come up."""
         self.port = int(self._answer()["port"])
 
     def cpu_seconds(self) -> float:
         """What its process has used so far, user and system time of all its threads."""
         self._ask({"ask": "cpu"})
         return float(self._answer()["cpu"])
+
+    def work(self, count: int) -> Sample:
+        """Have a client do so many operations; raises RuntimeError where they did not all happen."""
+        self._ask({"ask": "work", "count": count})
+        answer = self._answer(_PATIENCE_FOR_WORK)
+        if "error" in answer:
+            raise RuntimeError(f"{self.variant.name!r} did not do its work: {answer['error']}")
+        return Meter(answer["cpu"]).sample(count, answer["seconds"])
 
     def close(self) -> None:
         """End it; it ends by itself when this process does."""
@@ -89,32 +89,32 @@ class Child:
             self._send.flush()
         except BrokenPipeError:
             if answer:
-                raise RuntimeError(f"the server {self.variant.name!r} has ended; see above") from None
+                raise RuntimeError(f"the process of {self.variant.name!r} has ended; see above") from None
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, patience: float = _PATIENCE) -> dict[str, Any]:
         # One answer to one question: nothing of it can be in the buffer already.
-        if not select.select([self._receive], (), (), _PATIENCE)[0]:
-            raise RuntimeError(f"the server {self.variant.name!r} did not answer for {_PATIENCE:g} seconds")
+        if not select.select([self._receive], (), (), patience)[0]:
+            raise RuntimeError(f"the process of {self.variant.name!r} did not answer for {patience:g} seconds")
         line = self._receive.readline()
         if not line:
-            raise RuntimeError(f"the server {self.variant.name!r} has ended; see above")
+            raise RuntimeError(f"the process of {self.variant.name!r} has ended; see above")
         return dict(json.loads(line))
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Starts servers, all with the same credentials."""
+    """Starts the processes of variants on their core, all with the same credentials."""
 
-    server_core: int | None
+    core: int | None
     credentials: Credentials
 
     @contextmanager
-    def all_up(self, variants: Sequence[Variant]) -> Iterator[dict[str, Child]]:
-        """All these variants, up at the same time."""
+    def all_up(self, variants: Sequence[Variant], place: Callable[[], Place] = dict) -> Iterator[dict[str, Child]]:
+        """All these variants, up at the same time, each at a place of its own in the servers behind them."""
         with ExitStack() as stack:
             children = {}
             for variant in variants:
-                children[variant.name] = child = Child(variant, self.server_core, self.credentials)
+                children[variant.name] = child = Child(variant, self.core, self.credentials, place())
                 stack.callback(child.close)
             for child in children.values():
                 child.wait_until_up()
@@ -123,7 +123,7 @@ class Launcher:
 
 @contextmanager
 def metered(child: Child) -> Iterator[Meter]:
-    """Read the server's CPU before and after a load."""
+    """Read the CPU of a process before and after a load."""
     meter = Meter()
     before = child.cpu_seconds()
     yield meter
@@ -132,7 +132,7 @@ def metered(child: Child) -> Iterator[Meter]:
 
 @dataclass(slots=True)
 class Meter:
-    """What a server used during a load."""
+    """What a process used during a load."""
 
     cpu: float = 0.0
 

@@ -7,24 +7,28 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tests.bench.statistics import Sample, Spread
-from tests.bench.suite import Comparison, Suite
+from tests.bench.suite import RATES, Column, Comparison, Suite
 
 Samples = Mapping[str, Sequence[Sample]]
-_LIBRARIES = ("grpcio", "protobuf", "uvloop", "opentelemetry-sdk", "prometheus-client", "pyjwt")
+_LIBRARIES = (
+    *("grpcio", "protobuf", "uvloop", "opentelemetry-sdk", "prometheus-client", "pyjwt"),
+    *("nats-py", "faststream", "redis", "hiredis", "asyncpg"),
+)
 _NEARLY_ALL = 0.9
 _WORDS = {"reached": "yes", "short": "NO", "reported": ""}
 
 
 def tables(suite: Suite, samples: Samples) -> str:
     """The variants of a suite and what came out of comparing them, as two tables in Markdown."""
-    latencies = any(sample.p99_ms is not None for each in samples.values() for sample in each)
-    head = ["server", f"{suite.what}/s", "CPU us", "busy", *(("p50 ms", "p99 ms") if latencies else ())]
-    rows = [_row(variant.name, samples[variant.name], latencies) for variant in suite.variants]
+    columns = suite.columns or RATES
+    head = [suite.subject, *(column.title.format(what=suite.what) for column in columns)]
+    rows = [[variant.name, *(_cell(column, samples[variant.name]) for column in columns)] for variant in suite.variants]
     compared = [_compared(comparison, samples) for comparison in suite.comparisons]
     return "\n".join(
         [
@@ -38,19 +42,12 @@ def tables(suite: Suite, samples: Samples) -> str:
     )
 
 
-def _row(name: str, samples: Sequence[Sample], latencies: bool) -> list[str]:
-    rates = Spread.of([sample.rate for sample in samples])
-    row = [
-        name,
-        f"{rates.median:,.0f} ({rates.least:,.0f}..{rates.greatest:,.0f})",
-        f"{Spread.of([sample.cpu_us for sample in samples]).median:.0f}",
-        f"{Spread.of([sample.busy for sample in samples]).median:.2f}",
-    ]
-    if latencies:
-        for values in ([sample.p50_ms for sample in samples], [sample.p99_ms for sample in samples]):
-            spread = Spread.of([value for value in values if value is not None])
-            row.append(f"{spread.median:.2f} ({spread.least:.2f}..{spread.greatest:.2f})")
-    return row
+def _cell(column: Column, samples: Sequence[Sample]) -> str:
+    spread = Spread.of([column.figure(sample) for sample in samples])
+    digits = column.digits
+    if not column.spread:
+        return f"{spread.median:,.{digits}f}"
+    return f"{spread.median:,.{digits}f} ({spread.least:,.{digits}f}..{spread.greatest:,.{digits}f})"
 
 
 def _compared(comparison: Comparison, samples: Samples) -> list[str]:
@@ -86,11 +83,7 @@ def missed(suite: Suite, samples: Samples) -> list[str]:
 def disturbed(measured: Iterable[tuple[Suite, Samples]]) -> float | None:
     """The least share of its core that a server had in a round under full load, where that is not nearly all of it."""
     shares = [
-        sample.busy
-        for suite, samples in measured
-        for each in samples.values()
-        for sample in each
-        if sample.p99_ms is None  # at a fixed rate servers have time to spare
+        sample.busy for suite, samples in measured if suite.saturates for each in samples.values() for sample in each
     ]
     return min(shares) if shares and min(shares) < _NEARLY_ALL else None
 
@@ -140,4 +133,4 @@ def _as_json(comparison: Comparison, samples: Samples) -> dict[str, Any]:
 
 
 def _plain(sample: Sample) -> dict[str, float | None]:
-    return {name: getattr(sample, name) for name in ("rate", "cpu_us", "busy", "p50_ms", "p99_ms")}
+    return asdict(sample)

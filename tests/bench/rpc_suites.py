@@ -9,7 +9,7 @@ from tests.bench import load, servicer
 from tests.bench import variants as v
 from tests.bench.child import Child
 from tests.bench.statistics import Goal
-from tests.bench.suite import Comparison, Measure, Suite, Variant, cpu, p99, rate
+from tests.bench.suite import LATENCIES, RATES, Comparison, MeasureChild, Suite, Variant, cpu, faster, kept_up, p99
 
 _TURNS = 5
 _CALLS = 500  # in each turn
@@ -22,21 +22,25 @@ _SHARE_OF_TOP_RATE = 0.25
 def rpc_suites(*, h2load: bool) -> list[Suite]:
     """All of them; unary calls are made by h2load or by our own client."""
 
-    def unary(children: Mapping[str, Child]) -> Measure:
+    def calls(children: Mapping[str, Child]) -> MeasureChild:
         request = servicer.request()
         return lambda child: load.closed_by_best(child, servicer.UNARY, request, _CALLS, h2load=h2load)
 
+    unary = kept_up(calls)
     return [
         Suite("unary", "Unary calls", "calls", _UNARY, _UNARY_GOALS, unary, _TURNS, 130),
         Suite("concerns", "What each concern costs", "calls", _CONCERNS, _CONCERN_GOALS, unary, _TURNS, 85),
         Suite("methods", "Many methods", "calls", _METHODS, _METHOD_GOALS, unary, _TURNS, 45),
-        Suite("streaming", "Server streaming", "messages", _STREAMING, _STREAMING_GOALS, _streaming, _TURNS, 40),
-        Suite("latency", "Latency at a fixed rate", "calls", _STREAMING, _LATENCY_GOALS, _at_rate, seconds=55),
+        Suite(
+            "streaming", "Server streaming", "messages", _STREAMING, _STREAMING_GOALS, kept_up(_streaming), _TURNS, 40
+        ),
+        Suite(
+            *("latency", "Latency at a fixed rate", "calls", _STREAMING, _LATENCY_GOALS, kept_up(_at_rate)),
+            seconds=55,
+            columns=(*RATES, *LATENCIES),
+            saturates=False,
+        ),
     ]
-
-
-def _against(over: Variant, under: Variant, goal: Goal, title: str = "") -> Comparison:
-    return Comparison(title or f"{over.name} / {under.name}", over.name, under.name, rate, goal)
 
 
 _UNARY = [
@@ -52,21 +56,21 @@ _UNARY = [
     v.VERIFYING_ALWAYS,
 ]
 _UNARY_GOALS = [
-    _against(v.FULL, v.BARE, Goal(0.85, 0.92)),
-    _against(v.ALWAYS, v.BARE, Goal(0.70, 0.80)),
-    _against(v.UNTRACED, v.BARE, Goal()),
-    _against(v.FULL, v.PLAIN, Goal(0.95, 1.05)),
-    _against(v.FULL, v.REMEMBERING, Goal(1.6, 1.9)),
-    _against(v.ALWAYS, v.REMEMBERING_ALWAYS, Goal()),
-    _against(v.FULL, v.VERIFYING_PLAIN, Goal(2.2, 2.7)),
-    _against(v.FULL, v.VERIFYING_ALWAYS, Goal()),
-    _against(v.FULL, v.VERIFYING, Goal()),
-    _against(v.BARE, v.PLAIN, Goal()),
-    _against(v.REMEMBERING, v.BARE, Goal()),
+    faster(v.FULL, v.BARE, Goal(0.85, 0.92)),
+    faster(v.ALWAYS, v.BARE, Goal(0.70, 0.80)),
+    faster(v.UNTRACED, v.BARE),
+    faster(v.FULL, v.PLAIN, Goal(0.95, 1.05)),
+    faster(v.FULL, v.REMEMBERING, Goal(1.6, 1.9)),
+    faster(v.ALWAYS, v.REMEMBERING_ALWAYS),
+    faster(v.FULL, v.VERIFYING_PLAIN, Goal(2.2, 2.7)),
+    faster(v.FULL, v.VERIFYING_ALWAYS),
+    faster(v.FULL, v.VERIFYING),
+    faster(v.BARE, v.PLAIN),
+    faster(v.REMEMBERING, v.BARE),
 ]
 
 # Each concern's cost is what is saved by leaving it out, with all the others in place.
-_SEAM = Variant("chassis, no concern", "chassis", settings={"tracing": None, "bare_seam": True})
+_SEAM = Variant("chassis, no concern", "chassis_service", settings={"tracing": None, "bare_seam": True})
 _LEFT_OUT: dict[str, Sequence[str]] = {
     "tracing (0.1)": ["TracingInterceptor"],
     "metrics": ["MetricsInterceptor"],
@@ -75,7 +79,7 @@ _LEFT_OUT: dict[str, Sequence[str]] = {
     "deadline, recovery and errors": ["DeadlineInterceptor", "RecoveryInterceptor", "ErrorsInterceptor"],
 }
 _WITHOUT = {
-    name: Variant(f"chassis without {name}", "chassis", settings={"tracing": 0.1, "without": classes})
+    name: Variant(f"chassis without {name}", "chassis_service", settings={"tracing": 0.1, "without": classes})
     for name, classes in _LEFT_OUT.items()
 }
 _CONCERNS = [v.BARE, _SEAM, v.FULL, *_WITHOUT.values()]
@@ -90,22 +94,22 @@ _CONCERN_GOALS = [
 
 _MANY = 100
 _BARE_MANY = Variant(f"bare grpc.aio + uvloop, {_MANY} methods", "bare", settings={"methods": _MANY})
-_FULL_MANY = Variant(f"{v.FULL.name}, {_MANY} methods", "chassis", settings={"methods": _MANY})
+_FULL_MANY = Variant(f"{v.FULL.name}, {_MANY} methods", "chassis_service", settings={"methods": _MANY})
 _METHODS = [v.BARE, _BARE_MANY, v.FULL, _FULL_MANY]
 _METHOD_GOALS = [
-    _against(_FULL_MANY, v.FULL, Goal(0.93, 0.98), "chassis, 100 methods / 4 methods"),
-    _against(_BARE_MANY, v.BARE, Goal(), "bare grpc.aio, 100 methods / 4 methods"),
-    _against(_FULL_MANY, _BARE_MANY, Goal(), "chassis / bare grpc.aio, both with 100 methods"),
+    faster(_FULL_MANY, v.FULL, Goal(0.93, 0.98), "chassis, 100 methods / 4 methods"),
+    faster(_BARE_MANY, v.BARE, title="bare grpc.aio, 100 methods / 4 methods"),
+    faster(_FULL_MANY, _BARE_MANY, title="chassis / bare grpc.aio, both with 100 methods"),
 ]
 
 _STREAMING = [v.BARE, v.FULL, v.REMEMBERING]
 _STREAMING_GOALS = [
-    _against(v.FULL, v.BARE, Goal(0.88, 0.97)),
-    _against(v.REMEMBERING, v.BARE, Goal()),
+    faster(v.FULL, v.BARE, Goal(0.88, 0.97)),
+    faster(v.REMEMBERING, v.BARE),
 ]
 
 
-def _streaming(children: Mapping[str, Child]) -> Measure:
+def _streaming(children: Mapping[str, Child]) -> MeasureChild:
     request = servicer.request(_MESSAGES)
     return lambda child: load.closed(child, servicer.STREAM, request, _STREAMS, replies=_MESSAGES, streams=2)
 
@@ -116,7 +120,7 @@ _LATENCY_GOALS = [
 ]
 
 
-def _at_rate(children: Mapping[str, Child]) -> Measure:
+def _at_rate(children: Mapping[str, Child]) -> MeasureChild:
     request = servicer.request()
     bare = children[v.BARE.name]
     tops = [load.closed(bare, servicer.UNARY, request, _CALLS).rate for _ in range(_TURNS)]

@@ -1,43 +1,30 @@
-"""The process of one server that is measured: `python -m tests.bench.serve`, told by lines of JSON what to be.
+"""The process of one variant that is measured: `python -m tests.bench.serve`, told by lines of JSON what to be.
 
-The first line says what to build; the answer is its port. Each further line asks for the CPU time used so far. It ends
-when there is nothing more to read.
+The first line says what to build; the answer is its port. Each further line asks for the CPU time used so far, or tells
+a client to work. It ends when there is nothing more to read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import IO, Any
 
-from tests.bench.child import pin
-
-Stop = Callable[[], Awaitable[Any]]
-Build = Callable[[dict[str, Any], str], Awaitable[tuple[int, Stop]]]
-"""Starts a server from its settings and the public key of tokens; returns its port, and what stops it."""
-
-
-def _builder(kind: str) -> Build:
-    # Imported here: each process has only what its server needs.
-    if kind == "bare":
-        from tests.bench.bare import build
-    elif kind == "by_hand":
-        from tests.bench.by_hand import build
-    elif kind == "chassis":
-        from tests.bench.chassis_service import build
-    else:
-        raise ValueError(f"there is no server of the kind {kind!r}")
-    return build
+# Nothing else from here: what is imported counts for the memory of a process that should have only what it needs.
+from tests.bench.cores import pin
+from tests.bench.measured import Build, Client, Server
 
 
 async def _serve(order: dict[str, Any], answers: IO[str]) -> None:
-    port, stop = await _builder(order["kind"])(order["settings"], order["public_key"])
+    build: Build = importlib.import_module(f"tests.bench.{order['kind']}").build
+    built = await build(order["settings"], order["public_key"])
     loop = asyncio.get_running_loop()
-    over = loop.create_future()
+    questions: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     def answer(facts: dict[str, Any]) -> None:
         answers.write(json.dumps(facts) + "\n")
@@ -45,23 +32,39 @@ async def _serve(order: dict[str, Any], answers: IO[str]) -> None:
 
     def asked() -> None:
         # Never more than one question waits for its answer, so that nothing is left behind in the buffer.
-        if not sys.stdin.readline():
+        line = sys.stdin.readline()
+        if not line:
             loop.remove_reader(sys.stdin)
-            over.set_result(None)
-            return
-        answer({"cpu": time.process_time()})
+        questions.put_nowait(json.loads(line) if line else None)
 
     loop.add_reader(sys.stdin, asked)
-    answer({"port": port})
-    await over
-    await stop()
+    answer({"port": built.port if isinstance(built, Server) else 0})
+    while (question := await questions.get()) is not None:
+        if question["ask"] == "cpu":
+            answer({"cpu": time.process_time()})
+        else:
+            assert isinstance(built, Client), "only clients can be told to work"
+            answer(await _work(built, question["count"]))
+    await built.stop()
+
+
+async def _work(client: Client, count: int) -> dict[str, Any]:
+    try:
+        await client.prepare(count)
+        started, cpu = time.perf_counter(), time.process_time()
+        await client.work(count)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        await client.prove(count)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"seconds": seconds, "cpu": cpu}
 
 
 def main() -> None:
-    """Be the server that the first line asks for."""
+    """Be what the first line asks for."""
     order = json.loads(sys.stdin.readline())
     pin(order["core"])
-    # What servers log goes nowhere, at the cost of writing it; the answers keep the output that was here before.
+    # What is logged goes nowhere, at the cost of writing it; the answers keep the output that was here before.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -10,9 +10,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one variant did in one round: answers a second, the server's CPU for one of them, and how long they took.
+    """What one variant did in one round: answers a second, its CPU for one of them, how long they took, its memory.
 
-    `busy` is the share of the time in which the server had its core: far below 1, something else was the limit.
+    `busy` is the share of the time in which it had its core: far below 1, something else was the limit. Of memory there
+    is what is resident, and what of it is the process's own where what it shares is divided among those who do (PSS).
     """
 
     rate: float
@@ -20,6 +21,8 @@ class Sample:
     busy: float = 1.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    rss_mib: float | None = None
+    pss_mib: float | None = None
 
     @classmethod
     def of_turns(cls, turns: Sequence[Sample]) -> Sample:

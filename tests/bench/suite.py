@@ -1,23 +1,29 @@
-"""What is measured: variants of one server, run in turn, and the ratios between them that matter."""
+"""What is measured: variants of one thing, run in turn, and the ratios between them that matter."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from tests.bench.backing import backing
 from tests.bench.child import Child, Launcher
 from tests.bench.statistics import Figure, Goal, Sample, Spread, differences, ratios
 
-_LEAST_ROUNDS = 3
+if TYPE_CHECKING:
+    from chassis.dev.servers import ServerName
 
-Measure = Callable[[Child], Sample]
+_LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to run the server: what `tests.bench.serve` builds in a process of its own, on which event loop."""
+    """One way to do it: what `tests.bench.serve` builds in a process of its own, on which event loop.
+
+    `kind` is the module of `tests.bench` whose `build` makes it.
+    """
 
     name: str
     kind: str
@@ -25,48 +31,93 @@ class Variant:
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
+Measure = Callable[[Variant], Sample]
+MeasureChild = Callable[[Child], Sample]
+Session = Callable[[Launcher, Sequence[Variant]], AbstractContextManager[Measure]]
+"""Has there what all rounds need, for their time, and gives what measures one variant."""
+
+
+def kept_up(method: Callable[[Mapping[str, Child]], MeasureChild], servers: Sequence[ServerName] = ()) -> Session:
+    """All variants up at the same time, and for all rounds, with real servers of these names behind them.
+
+    `method` gets all of them once, before the first round, and returns what measures one.
+    """
+
+    @contextmanager
+    def session(launcher: Launcher, variants: Sequence[Variant]) -> Iterator[Measure]:
+        with backing(servers) as place, launcher.all_up(variants, place) as children:
+            measure = method(children)
+            yield lambda variant: measure(children[variant.name])
+
+    return session
+
+
+def working(servers: Sequence[ServerName], scale: float) -> Session:
+    """Clients of these servers, each of which does `scale` times the `count` of its settings in a turn."""
+
+    def measure(child: Child) -> Sample:
+        count = child.variant.settings["count"]
+        assert isinstance(count, int)
+        return child.work(max(int(count * scale), 1))
+
+    return kept_up(lambda children: measure, servers)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A figure of one variant against that of another, as a ratio or as a difference, with its goal."""
+    """A figure of one variant against that of another, as a ratio or as a difference, or by itself; with its goal."""
 
     title: str
     over: str
     under: str
     figure: Figure
     goal: Goal = field(default_factory=Goal)
-    how: Literal["ratio", "difference"] = "ratio"
+    how: Literal["ratio", "difference", "alone"] = "ratio"
     unit: str = ""
 
     def of(self, samples: Mapping[str, Sequence[Sample]]) -> Spread:
         """The figure, from the samples of all variants."""
+        if self.how == "alone":
+            return Spread.of([self.figure(sample) for sample in samples[self.over]])
         compare = ratios if self.how == "ratio" else differences
         return compare(samples[self.over], samples[self.under], self.figure)
 
     def by_cpu(self, samples: Mapping[str, Sequence[Sample]]) -> Spread | None:
-        """The same ratio of rates as the CPU time of the two would have it; None for other figures.
+        """The same ratio of rates or times as the CPU time of the two would have it; None for other figures.
 
         It is the steadier one where the machine has other work to do.
         """
-        if self.figure is not rate:
+        if self.how != "ratio" or self.figure not in (rate, wall_ms):
             return None
-        return ratios(samples[self.under], samples[self.over], cpu)
+        over, under = samples[self.over], samples[self.under]
+        return ratios(under, over, cpu) if self.figure is rate else ratios(over, under, cpu)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A figure of the table of variants; `spread` shows its least and greatest value beside the median."""
+
+    title: str
+    figure: Figure
+    digits: int = 0
+    spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Variants that are up at the same time, how one of them is measured, and what is compared.
-
-    `method` gets all of them once, before the first round, and returns what measures one.
-    """
+    """Variants, how one of them is measured, and what is compared."""
 
     name: str
     title: str
     what: str  # that is counted: calls, messages
     variants: Sequence[Variant]
     comparisons: Sequence[Comparison]
-    method: Callable[[Mapping[str, Child]], Measure]
+    session: Session
     turns: int = 1  # of each variant in a round, which then has the medians of them
     seconds: float = 60.0  # that all rounds may take on a machine that has nothing else to do
+    subject: str = "server"  # what a variant is
+    columns: Sequence[Column] = ()  # of the table of variants; RATES unless said
+    saturates: bool = True  # whether a variant has its core to itself all the time, if nothing else is running
 
     def run(
         self, launcher: Launcher, rounds: int, tell: Callable[[str], None], *, bounded: bool = False
@@ -77,8 +128,7 @@ class Suite:
         """
         samples: dict[str, list[Sample]] = {variant.name: [] for variant in self.variants}
         started = time.monotonic()
-        with launcher.all_up(self.variants) as children:
-            measure = self.method(children)
+        with self.session(launcher, self.variants) as measure:
             for number in range(rounds + 1):
                 spent = time.monotonic() - started
                 if bounded and number > _LEAST_ROUNDS and spent * (number + 1) / number > self.seconds:
@@ -89,7 +139,7 @@ class Suite:
                 # Short turns: what disturbs the machine for a moment hits one of several, and not all of one variant.
                 for _ in range(self.turns):
                     for variant in self.variants:
-                        turns[variant.name].append(measure(children[variant.name]))
+                        turns[variant.name].append(measure(variant))
                 for name, taken in turns.items():
                     if number > 0:
                         samples[name].append(Sample.of_turns(taken))
@@ -101,12 +151,42 @@ def rate(sample: Sample) -> float:
     return sample.rate
 
 
+def wall_ms(sample: Sample) -> float:
+    """Milliseconds for one, where they are done one after the other."""
+    return 1000 / sample.rate
+
+
 def cpu(sample: Sample) -> float:
-    """Microseconds of the server's CPU for one answer."""
+    """Microseconds of CPU for one answer."""
     return sample.cpu_us
+
+
+def cpu_ms(sample: Sample) -> float:
+    """Milliseconds of CPU for one."""
+    return sample.cpu_us / 1000
+
+
+def busy(sample: Sample) -> float:
+    """The share of the time in which it had its core."""
+    return sample.busy
+
+
+def p50(sample: Sample) -> float:
+    """Milliseconds within which half of the calls were answered."""
+    assert sample.p50_ms is not None, "this suite does not measure latencies"
+    return sample.p50_ms
 
 
 def p99(sample: Sample) -> float:
     """Milliseconds within which 99 of 100 calls were answered."""
     assert sample.p99_ms is not None, "this suite does not measure latencies"
     return sample.p99_ms
+
+
+RATES = (Column("{what}/s", rate, spread=True), Column("CPU us", cpu), Column("busy", busy, 2))
+LATENCIES = (Column("p50 ms", p50, 2, spread=True), Column("p99 ms", p99, 2, spread=True))
+
+
+def faster(over: Variant, under: Variant, goal: Goal | None = None, title: str = "") -> Comparison:
+    """How many times the rate of one variant is that of another."""
+    return Comparison(title or f"{over.name} / {under.name}", over.name, under.name, rate, goal or Goal())

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import report
-from tests.bench.statistics import Goal, Sample
-from tests.bench.suite import Comparison, Suite, Variant, cpu, rate
+from tests.bench.statistics import Goal, Sample, Spread
+from tests.bench.suite import Column, Comparison, Suite, Variant, cpu, kept_up, rate, wall_ms
 
 SUITE = Suite(
     "unary",
     "Unary calls",
     "calls",
-    [Variant("chassis", "chassis"), Variant("bare", "bare")],
+    [Variant("chassis", "chassis_service"), Variant("bare", "bare")],
     [
         Comparison("chassis / bare", "chassis", "bare", rate, Goal(0.85, 0.92)),
         Comparison("what it adds", "chassis", "bare", cpu, Goal(20, 8, at_most=True), "difference", "us"),
     ],
-    lambda children: lambda child: Sample(1, 1),
+    kept_up(lambda children: lambda child: Sample(1, 1)),
 )
 
 
@@ -42,6 +43,26 @@ def test_a_floor_that_is_reached_says_yes_and_one_that_is_not_says_no() -> None:
     assert report.missed(SUITE, samples(2700)) == ["what it adds"]
 
 
+def test_a_suite_says_what_its_variants_are_and_has_columns_of_its_own() -> None:
+    suite = replace(SUITE, subject="process", columns=[Column("ms", wall_ms, 1, spread=True)])
+    lines = report.tables(suite, samples(4)).splitlines()
+    assert cells(lines[2]) == ["process", "ms"]
+    assert cells(lines[4]) == ["chassis", "250.0 (250.0..250.0)"]
+
+
+def test_times_are_compared_by_cpu_as_rates_are_the_other_way_around() -> None:
+    taken = {"a": [Sample(2, 300)], "b": [Sample(4, 100)]}
+    times, rates = Comparison("", "a", "b", wall_ms), Comparison("", "a", "b", rate)
+    assert (times.of(taken).median, times.by_cpu(taken)) == (2, Spread(3, 3, 3))
+    assert rates.by_cpu(taken) == Spread(1 / 3, 1 / 3, 1 / 3)
+
+
+def test_a_figure_can_stand_alone() -> None:
+    alone = Comparison("start", "a", "", wall_ms, Goal(ambition=1000, at_most=True), "alone", "ms")
+    assert alone.of({"a": [Sample(2, 1), Sample(4, 1), Sample(4, 1)]}) == Spread(250, 250, 500)
+    assert alone.by_cpu({"a": [Sample(2, 1)]}) is None
+
+
 def test_all_lines_of_a_table_are_equally_long() -> None:
     lines = report.tables(SUITE, samples(123456)).splitlines()
     assert len({len(line) for line in lines[2:6]}) == len({len(line) for line in lines[7:11]}) == 1
@@ -51,6 +72,8 @@ def test_a_server_that_had_to_share_its_core_is_told() -> None:
     assert report.disturbed([(SUITE, samples(2700))]) is None
     shared = {"chassis": [Sample(1, 1, busy=0.5)], "bare": [Sample(1, 1)]}
     assert report.disturbed([(SUITE, shared)]) == 0.5
+    # A client that waits for its server does not have its core all the time.
+    assert report.disturbed([(replace(SUITE, saturates=False), shared)]) is None
 
 
 def test_results_are_saved_with_every_sample(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from tests.bench import suite as module
 from tests.bench.statistics import Sample
-from tests.bench.suite import Suite, Variant
+from tests.bench.suite import Suite, Variant, kept_up
 
 
 class Launching:
     """Starts nothing."""
 
     @contextmanager
-    def all_up(self, variants: Sequence[Variant]) -> Iterator[dict[str, Any]]:
+    def all_up(self, variants: Sequence[Variant], place: object) -> Iterator[dict[str, Any]]:
         yield {variant.name: variant for variant in variants}
 
 
@@ -28,7 +28,7 @@ def made(measured: list[str], turns: int = 1) -> Suite:
         return Sample(len(measured), 1)
 
     variants = [Variant("a", "bare"), Variant("b", "bare")]
-    return Suite("s", "Suite", "calls", variants, [], lambda children: measure, turns, seconds=60)
+    return Suite("s", "Suite", "calls", variants, [], kept_up(lambda children: measure), turns, seconds=60)
 
 
 def test_variants_are_measured_in_turn_and_the_first_round_does_not_count() -> None:

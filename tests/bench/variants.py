@@ -7,9 +7,9 @@ from tests.bench.suite import Variant
 BARE = Variant("bare grpc.aio + uvloop", "bare")
 PLAIN = Variant("bare grpc.aio", "bare", "asyncio")
 
-FULL = Variant("chassis, all concerns, tracing 0.1", "chassis", settings={"tracing": 0.1})
-ALWAYS = Variant("chassis, all concerns, tracing always", "chassis", settings={"tracing": 1})
-UNTRACED = Variant("chassis, tracing off", "chassis", settings={"tracing": None})
+FULL = Variant("chassis, all concerns, tracing 0.1", "chassis_service", settings={"tracing": 0.1})
+ALWAYS = Variant("chassis, all concerns, tracing always", "chassis_service", settings={"tracing": 1})
+UNTRACED = Variant("chassis, tracing off", "chassis_service", settings={"tracing": None})
 
 REMEMBERING = Variant(
     "by hand, token cache, tracing 0.1, uvloop", "by_hand", settings={"tracing": 0.1, "remember": True}

@@ -45,12 +45,13 @@ async def test_parts_start_in_order_and_stop_in_reverse(seen: list[str]) -> None
     await components.start(Part("c", seen))
 
     assert [each.name for each in components] == ["a", "b", "c"]
+    assert components.starting is None
     assert await components.stop() == []
     assert seen == ["start a", "start b", "start c", "stop c", "stop b", "stop a"]
     assert list(components) == []
 
 
-async def test_when_one_cannot_start_those_that_run_are_stopped(seen: list[str]) -> None:
+async def test_when_one_cannot_start_it_is_named_and_those_that_run_are_there_to_be_stopped(seen: list[str]) -> None:
     components = Components()
     error = StartError("port 9000 is in use")
 
@@ -58,12 +59,12 @@ async def test_when_one_cannot_start_those_that_run_are_stopped(seen: list[str])
         await components.start(Part("a", seen), Part("b", seen), Part("c", seen, starting=error), Part("d", seen))
 
     assert caught.value is error
-    assert seen == ["start a", "start b", "start c", "stop b", "stop a"]
-    assert components.starting is None
+    assert components.starting == "c"
     assert await components.stop() == []
+    assert seen == ["start a", "start b", "start c", "stop b", "stop a"]
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing_running(seen: list[str]) -> None:
+async def test_one_whose_start_is_cancelled_is_not_among_those_to_be_stopped(seen: list[str]) -> None:
     begun = asyncio.Event()
 
     class Slow(Part):
@@ -80,6 +81,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running(seen: list[str])
 
     with pytest.raises(asyncio.CancelledError):
         await starting
+    assert await components.stop() == []
     assert seen == ["start a", "start slow", "stop a"]
 
 

@@ -1,12 +1,13 @@
 """What the contract suite of the event bus needs of a backend, and a place between the two to look and to interfere.
 
-A further backend is one more class with `broker`, and one more line in KITS.
+A further backend is one more class here, with `backend`, `close` and what it `cannot`, and one more line in KITS.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from chassis.bus import Backend, Bus, Consumer, Delivery, Intake, MemoryBackend, MemoryBroker
 from chassis.retry import Policy
 from chassis.testing.servers import AccountForTest
+from tests.contracts.append_only import AppendOnlyFile
 
 PATIENCE = 20.0
 """Seconds after which a test stops waiting for what should have happened long before."""
@@ -21,8 +23,14 @@ PATIENCE = 20.0
 AT_ONCE = Policy(waits=(0.0,), jitter=0)
 
 
+LIMIT_EVENTS = "limit the size of an event"
+"""What a backend can say that it cannot: tests that are marked `needs(…)` with it leave that backend out."""
+
+
 class MemoryKit:
     """Backends that reach one broker in this process."""
+
+    cannot: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._broker = MemoryBroker()
@@ -37,6 +45,8 @@ class MemoryKit:
 class JetStreamKit:
     """Backends that reach one account of a NATS server."""
 
+    cannot: frozenset[str] = frozenset()
+
     def __init__(self, account: AccountForTest) -> None:
         self._account = account
 
@@ -49,10 +59,34 @@ class JetStreamKit:
         pass
 
 
-KITS: dict[str, Callable[[pytest.FixtureRequest], Any]] = {
-    "memory": lambda request: MemoryKit(),
-    "jetstream": lambda request: JetStreamKit(request.getfixturevalue("nats_account")),
+class FileKit:
+    """One backend over a file, for all services of the test."""
+
+    cannot = frozenset({LIMIT_EVENTS})
+
+    def __init__(self, folder: Path) -> None:
+        self._file = AppendOnlyFile(folder / "events")
+
+    def backend(self) -> Backend:
+        return self._file
+
+    async def close(self) -> None:
+        self._file.close()
+
+
+# The kit, for what it cannot, and how one is made.
+KITS: dict[str, tuple[Any, Callable[[pytest.FixtureRequest], Any]]] = {
+    "memory": (MemoryKit, lambda request: MemoryKit()),
+    "jetstream": (JetStreamKit, lambda request: JetStreamKit(request.getfixturevalue("nats_account"))),
+    "file": (FileKit, lambda request: FileKit(request.getfixturevalue("tmp_path"))),
 }
+
+
+def needs(*abilities: str) -> Callable[[Any], Any]:
+    """Mark a test that not every backend can pass, with what it takes."""
+    return pytest.mark.parametrize(
+        "world", [name for name, (kit, _) in KITS.items() if kit.cannot.isdisjoint(abilities)], indirect=True
+    )
 
 
 class World:

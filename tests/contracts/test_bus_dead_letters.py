@@ -11,7 +11,7 @@ from cqi.v1.dead_letter_pb2 import DeadLetter
 
 from chassis.errors import InvalidInput, Temporary
 from chassis.retry import Policy
-from tests.contracts.bus_kit import PATIENCE, Inbox, Service, World
+from tests.contracts.bus_kit import LIMIT_EVENTS, PATIENCE, Inbox, Service, World, needs
 
 TOPIC = "cqi.testing.v1.echo_happened"
 DEAD_LETTERS = "cqi.dlq.cqar.echo_happened"
@@ -156,6 +156,7 @@ async def test_services_that_give_up_on_the_same_event_each_have_their_dead_lett
     assert {letter.event_id for letter in received} == {event_id}
 
 
+@needs(LIMIT_EVENTS)
 async def test_an_event_too_large_for_a_dead_letter_leaves_its_place_in_the_stream(world: World) -> None:
     service, letters = await world.service(), await reader(world)
     inbox = Inbox(InvalidInput("no"))

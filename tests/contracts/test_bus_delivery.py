@@ -70,9 +70,10 @@ async def test_as_many_events_are_handled_at_a_time_as_was_said(world: World) ->
 
 
 async def test_no_more_events_are_under_way_than_the_ack_window_has_room_for(world: World) -> None:
-    service = await world.service(max_ack_pending=2)
+    service, another = await world.service(max_ack_pending=2), await world.service(max_ack_pending=2)
     gate, other = Gate(), Inbox()
-    await service.bus.subscribe(EchoHappened, gate, concurrency=5)
+    for each in (service, another):
+        await each.bus.subscribe(EchoHappened, gate, concurrency=5)
     await service.bus.subscribe(EchoRequest, other)
     await publish(service.bus, *"abcd")
     await gate.entered(2)
@@ -80,7 +81,7 @@ async def test_no_more_events_are_under_way_than_the_ack_window_has_room_for(wor
     await other.next()
     assert gate.inside == 2
     gate.open.set()
-    await service.probe.until(lambda probe: len(probe.settled) == 5)
+    await gate.entered(4)
     assert gate.most == 2
 
 

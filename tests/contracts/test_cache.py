@@ -46,7 +46,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         return MemoryBackend()
     keyspace = request.getfixturevalue("redis_keyspace")
     # Patient: these tests are about what it does, and the machine may be busy.
-    return RedisBackend(keyspace.host, keyspace.port, password=keyspace.password, db=keyspace.db, timeout=PATIENCE)
+    patience = {"timeout": PATIENCE, "dial_timeout": PATIENCE}
+    return RedisBackend(keyspace.host, keyspace.port, password=keyspace.password, db=keyspace.db, **patience)
 
 
 @pytest.fixture

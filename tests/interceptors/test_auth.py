@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,8 @@ from grpc_health.v1 import health_pb2
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Call, Interceptor, Kind, Method, Principal, compose, current_principal
 from chassis.errors import PermissionDenied, Unauthorized
-from interceptors import AuthInterceptor, IdentityInterceptor
+from chassis.metrics import Metrics
+from interceptors import AuthInterceptor, IdentityInterceptor, MetricsInterceptor
 from tests.interceptors.echo_kit import Recording, Scripted, Serving
 
 TOKEN = "key-of-a-caller-0123456789"
@@ -44,6 +47,20 @@ async def later(token: str) -> Principal:
 
 
 async def nobody_later(token: str) -> None: ...
+
+
+async def failing_later(token: str) -> Principal:
+    raise RuntimeError(f"no connection, tried with {token}")
+
+
+async def never(token: str) -> Principal:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
 
 
 async def test_the_principal_is_known_to_the_handler(serving: Serving) -> None:
@@ -85,7 +102,26 @@ async def test_who_does_not_say_who_they_are_gets_nowhere(
         "/grpc.health.v1.Health/Check/",
         "//grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Check?",
+        "/grpc.health.v1.Health/Check#",
+        "/grpc.health.v1.Health/Check;x=y",
+        "/grpc.health.v1.Health/Check ",
+        " /grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health//Check",
+        "/grpc.health.v1.Health/./Check",
+        "/x/../grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health",
+        "/grpc.health.v1.Health/",
+        "/Health/Check",
         "/grpc.health.v1.Health/%43heck",
+        "/grpc.health.v1.Health%2FCheck",
+        "%2Fgrpc.health.v1.Health/Check",
+        "/GRPC.HEALTH.V1.HEALTH/CHECK",
+        "/grpc.health.v1.Health/Ch\u00e9ck",
+        "/grpc.health.v1.Health/\u0421heck",
+        "/grpc.health.v2.Health/Check",
+        "/grpc.health.v1.Health/Checks",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo/",
         "/grpc.reflection.v1.ServerReflection/serverReflectionInfo",
         "/grpc.reflection.v2.ServerReflection/ServerReflectionInfo",
         "/",
@@ -138,8 +174,15 @@ async def test_methods_that_the_server_was_told_are_public_are(serving: Serving)
         raising(RuntimeError(f"no connection, tried with {TOKEN}")),
         raising(KeyError(TOKEN)),
         lambda token: None,
+        raising(Unreadable()),
+        raising(StopIteration()),
+        raising(asyncio.CancelledError()),
+        raising(BaseExceptionGroup("several", [KeyError(TOKEN), asyncio.CancelledError()])),
         lambda token: "cqmd",
+        lambda token: True,
+        lambda token: Principal,
         nobody_later,
+        failing_later,
     ],
 )
 async def test_an_authenticator_that_fails_lets_nobody_through(
@@ -153,6 +196,73 @@ async def test_an_authenticator_that_fails_lets_nobody_through(
     assert error.code() is StatusCode.UNAVAILABLE
     assert inner.calls == []
     assert TOKEN not in f"{error.details()}{recording.calls[0].error!r}{recording.calls[0].error.detail}{caplog.text}"
+
+
+async def test_what_an_authenticator_failed_with_is_counted_and_told_to_the_log_alone(
+    serving: Serving, recording: Recording
+) -> None:
+    metrics = Metrics("svc")
+    auth = AuthInterceptor(Answering(raising(KeyError(TOKEN))), metrics=metrics)
+    echo = await serving.composed(MetricsInterceptor(metrics), recording, auth)
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert error.details() == "credentials can not be checked right now"
+    detail = recording.calls[0].error.detail
+    assert re.fullmatch(r"KeyError in raising\.<locals>\.answer \(test_auth\.py:\d+\)", detail)
+    _, page = metrics.exposition("")
+    counted = [line for line in page.decode().splitlines() if line.startswith("svc_auth_failures_total{")]
+    assert [line.split()[-1] for line in counted if 'status_code="UNAVAILABLE",system="grpc"' in line] == ["1.0"]
+    assert len(counted) == 1
+
+
+async def test_an_authenticator_that_does_not_answer_lets_nobody_through(
+    serving: Serving, recording: Recording
+) -> None:
+    inner = Recording()
+    echo = await serving.composed(recording, AuthInterceptor(Answering(never), timeout=0.01), inner)
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert (error.code(), recording.codes) == (StatusCode.UNAVAILABLE, ["UNAVAILABLE"])
+    assert inner.calls == []
+    with pytest.raises(ValueError, match="more than 0 seconds"):
+        AuthInterceptor(KNOWN, timeout=0)
+
+
+@pytest.mark.parametrize(("how", "code"), [("deadline", "DEADLINE_EXCEEDED"), ("cancel", "CANCELLED")])
+async def test_who_gives_up_waiting_for_an_authenticator_has_given_up(
+    serving: Serving, recording: Recording, how: str, code: str
+) -> None:
+    inner = Recording()
+    echo = await serving.composed(recording, AuthInterceptor(Answering(never)), inner)
+
+    call = echo.stub.Echo(pb.EchoRequest(), metadata=BEARER, timeout=0.2 if how == "deadline" else 30)
+    await asyncio.wait_for(recording.begun.wait(), 10)
+    if how == "cancel":
+        call.cancel()
+
+    assert await recording.until(1) == [code]
+    assert inner.calls == []
+
+
+async def test_a_call_that_is_cancelled_while_credentials_are_checked_is_cancelled() -> None:
+    asked = asyncio.Event()
+
+    async def ask(token: str) -> Principal:
+        asked.set()
+        return await never(token)
+
+    async def handle(call: Call) -> None: ...
+
+    call = Call(SERVED)
+    call.metadata["authorization"] = f"Bearer {TOKEN}"
+    task = asyncio.ensure_future(compose([AuthInterceptor(Answering(ask))], SERVED, handle)(call))
+    await asked.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("cls", [Unauthorized, PermissionDenied])

@@ -236,3 +236,29 @@ async def test_a_handler_that_waits_says_so(serving: Serving) -> None:
     call.cancel()
 
     assert told == {"x-outcome": "OUTCOME_WAIT"}
+
+
+async def test_a_call_goes_on_while_the_server_refuses_others_already(serving: Serving, recording: Recording) -> None:
+    finish = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        if request.text == "long":
+            begun.set()
+            await finish.wait()
+        return pb.EchoReply(text=request.text)
+
+    echo = await serving.composed(recording, servicer=Scripted(Echo=behave), grace=10)
+    call = asyncio.ensure_future(_text(echo.stub.Echo(pb.EchoRequest(text="long"))))
+    await begun.wait()
+    stopping = asyncio.ensure_future(echo.server.stop())
+    refused = False
+    while not refused:
+        try:
+            await echo.stub.Echo(pb.EchoRequest(text="short"))
+        except grpc.aio.AioRpcError:
+            refused = True
+    finish.set()
+    await stopping
+
+    assert await call == "long"

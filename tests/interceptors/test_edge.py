@@ -12,10 +12,11 @@ import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 from grpc import StatusCode
 
-from chassis.call import current_call
+from chassis.call import Kind, Method, current_call
 from chassis.errors import ChassisError, NotFound, PermissionDenied, ResourceExhausted, Temporary
 from chassis.server import Limits
 from interceptors import ErrorsInterceptor, RecoveryInterceptor
+from interceptors.handlers import ComposedHandler
 from tests.interceptors.echo_kit import Behaviour, Recording, Scripted, Serving
 
 REPLY = pb.EchoReply()
@@ -303,3 +304,120 @@ async def test_a_stack_is_logged_for_what_a_handler_raises_when_it_is_cancelled(
     assert await recording.until(1) == ["CANCELLED"]
     await echo.server._serving.idle()
     assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+
+
+async def test_trailing_metadata_of_the_handler_and_details_of_its_error_both_arrive(serving: Serving) -> None:
+    async def behave(request: Any, context: Any) -> None:
+        context.set_trailing_metadata((("x-of-the-handler", "kept"),))
+        raise ResourceExhausted("later", retry_after=2)
+
+    echo = await serving.composed(servicer=Scripted(Echo=behave))
+
+    seen = await echo.fails(echo.stub.Echo(pb.EchoRequest()))
+
+    assert {"x-of-the-handler", "grpc-status-details-bin"} <= set(dict(seen.trailing_metadata() or ()))
+
+
+class AnsweringContext:
+    """gRPC's side of a call, which remembers how often it was answered."""
+
+    def __init__(self, *, done: bool = False, refuses: BaseException | None = None) -> None:
+        self._done = done
+        self._refuses = refuses
+        self.answers: list[StatusCode] = []
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+    def time_remaining(self) -> None:
+        return None
+
+    def code(self) -> int:
+        return 0
+
+    def done(self) -> bool:
+        return self._done
+
+    async def abort(self, code: StatusCode, details: str, trailing_metadata: Any = ()) -> None:
+        self.answers.append(code)
+        raise self._refuses or grpc.aio.AbortError("answered")
+
+
+def _called_with(behave: Behaviour, context: AnsweringContext) -> Any:
+    handler = grpc.unary_unary_rpc_method_handler(behave, pb.EchoRequest.FromString, pb.EchoReply.SerializeToString)
+    method = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
+    return ComposedHandler(handler, method, []).unary_unary(b"", context)
+
+
+async def test_what_has_been_answered_already_is_not_answered_again() -> None:
+    context = AnsweringContext(done=True)
+
+    await _called_with(raising(NotFound("said too late")), context)
+
+    assert context.answers == []
+
+
+async def test_who_is_gone_is_not_answered() -> None:
+    context = AnsweringContext()
+    begun = asyncio.Event()
+
+    async def behave(request: Any, context: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("in the clean-up")
+
+    call = asyncio.ensure_future(_called_with(behave, context))
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait({call})
+
+    assert call.cancelled()
+    assert context.answers == []
+
+
+async def test_a_client_that_goes_while_it_is_answered_is_no_error_of_ours() -> None:
+    context = AnsweringContext(refuses=grpc.aio.InternalError("the call is over"))
+
+    with pytest.raises(asyncio.CancelledError):
+        await _called_with(raising(NotFound("nobody listens")), context)
+
+    assert context.answers == [StatusCode.NOT_FOUND]
+
+
+async def test_a_generator_is_closed_before_its_call_is_recorded(serving: Serving, recording: Recording) -> None:
+    recorded_by_then: list[list[str]] = []
+
+    async def behave(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            yield "no message"
+        finally:
+            await asyncio.sleep(0)
+            recorded_by_then.append(list(recording.codes))
+
+    echo = await serving.composed(recording, servicer=Scripted(EchoStream=behave))
+
+    await echo.fails(anext(aiter(echo.stub.EchoStream(pb.EchoRequest()))))
+
+    assert await recording.until(1) == ["INTERNAL"]
+    assert recorded_by_then == [[]]
+
+
+async def test_of_a_header_that_came_twice_everybody_sees_the_first_and_who_asks_for_all_both(serving: Serving) -> None:
+    seen: list[object] = []
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        call = current_call()
+        assert call is not None
+        seen.extend((call.metadata["x-twice"], call.values("x-twice")))
+        return REPLY
+
+    echo = await serving.composed(servicer=Scripted(Echo=behave))
+
+    await echo.stub.Echo(pb.EchoRequest(), metadata=(("x-twice", "first"), ("x-twice", "second")))
+
+    assert seen == ["first", ["first", "second"]]

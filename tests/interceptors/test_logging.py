@@ -137,12 +137,16 @@ async def test_the_level_is_that_of_the_errors_meaning(log: Log, error_class: ty
 
 
 async def test_what_only_the_log_may_know_of_an_error_is_in_the_log(log: Log) -> None:
-    error = Temporary("prices are not available", detail="replica 2")
-    error.__cause__ = ConnectionResetError("10.0.0.7 said no")
-    await run(LoggingInterceptor(log.logs), ACall(SERVED), error)
-    line = log.line()
-    assert line["error"] == "prices are not available"
-    assert (line["detail"], line["cause"]) == ("replica 2", "ConnectionResetError: 10.0.0.7 said no")
+    for detail in ("replica 2", None):
+        error = Temporary("prices are not available", detail=detail)
+        error.__cause__ = ConnectionResetError("10.0.0.7 said no")
+        await run(LoggingInterceptor(log.logs), ACall(SERVED), error)
+    detailed, plain = log.lines()
+    assert plain["error"] == detailed["error"] == "prices are not available"
+    assert plain["cause"] == "ConnectionResetError: 10.0.0.7 said no"
+    # Whoever writes a detail has said what may be told of the cause.
+    assert detailed["detail"] == "replica 2"
+    assert "cause" not in detailed
 
 
 async def test_an_error_without_a_text_is_told_by_its_class(log: Log) -> None:

@@ -14,10 +14,20 @@ from chassis.errors import AlreadyExists
 from chassis.logging import Logs
 from chassis.metrics import Metrics
 from chassis.tracing import Tracing
-from interceptors import DeadlineInterceptor, IdentityInterceptor, default_stack
+from interceptors import (
+    DeadlineInterceptor,
+    IdentityInterceptor,
+    RateLimitInterceptor,
+    Rule,
+    TokenBucket,
+    ValidationInterceptor,
+    behind_auth,
+    default_stack,
+)
 
 SERVED = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
 MADE = Method.grpc("/pkg.Prices/Get", Kind.UNARY_UNARY, "client")
+LIMIT = RateLimitInterceptor(Rule(TokenBucket(rate=1)))
 
 
 def names(stack: list[interceptors.RpcInterceptor], method: Method | None = None) -> list[str]:
@@ -31,12 +41,15 @@ def full() -> list[interceptors.RpcInterceptor]:
         logs=Logs("cqar", output=[]),
         authenticator=ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]}),
         identity=IdentityInterceptor("token"),
+        rate_limit=LIMIT,
+        validation=ValidationInterceptor(),
         default_deadline=5,
     )
 
 
 def test_a_call_that_is_served_goes_through_them_in_this_order() -> None:
-    assert names(full(), SERVED) == ["Recovery", "Tracing", "Metrics", "Logging", "Deadline", "Auth", "Errors"]
+    outer = ["Recovery", "Tracing", "Metrics", "Logging", "Deadline"]
+    assert names(full(), SERVED) == [*outer, "Auth", "RateLimit", "Validation", "Errors"]
 
 
 def test_a_call_going_out_goes_through_the_same_list() -> None:
@@ -52,6 +65,21 @@ def test_the_deadline_and_the_translations_go_where_they_belong() -> None:
 
     (deadline,) = (each for each in stack if isinstance(each, DeadlineInterceptor))
     assert deadline.default == 5
+
+
+@pytest.mark.parametrize("authenticator", [None, ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]})])
+def test_concerns_of_a_service_come_behind_authentication_and_where_it_would_be(
+    authenticator: ApiKeyAuthenticator | None,
+) -> None:
+    stack = behind_auth(default_stack(authenticator=authenticator), LIMIT, ValidationInterceptor())
+
+    auth = [] if authenticator is None else ["Auth"]
+    inner = ["RateLimit", "Validation", "RequestId", "Errors"]
+    assert names(stack) == ["Recovery", "Deadline", *auth, *inner]  # type: ignore[arg-type]
+
+
+def test_in_a_list_without_the_usual_ones_they_come_last() -> None:
+    assert names(behind_auth([DeadlineInterceptor()], LIMIT)) == ["Deadline", "RateLimit"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", interceptors.__all__)

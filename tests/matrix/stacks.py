@@ -14,6 +14,7 @@ from cqi.testing.v1 import echo_pb2_grpc as rpc
 
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Interceptor
+from chassis.limits import TokenBucket
 from chassis.server import GrpcServer
 from chassis.testing.echo import EchoServicer, WritingEchoServicer
 from interceptors import (
@@ -23,9 +24,12 @@ from interceptors import (
     IdentityInterceptor,
     LoggingInterceptor,
     MetricsInterceptor,
+    RateLimitInterceptor,
     RecoveryInterceptor,
     RequestIdInterceptor,
+    Rule,
     TracingInterceptor,
+    ValidationInterceptor,
     default_stack,
 )
 from tests.matrix.records import OBSERVERS, Observed
@@ -59,6 +63,10 @@ def _alone(name: str, make: Callable[[Observed], Interceptor], *present: str) ->
     return Stack(f"{name} alone", stack, present)
 
 
+def _generous() -> RateLimitInterceptor:
+    return RateLimitInterceptor(Rule(TokenBucket(rate=1000, burst=1000)))
+
+
 def full(observed: Observed, known: ApiKeyAuthenticator | None) -> Sequence[Interceptor]:
     """All there are, in the order of the one list."""
     return default_stack(
@@ -67,6 +75,8 @@ def full(observed: Observed, known: ApiKeyAuthenticator | None) -> Sequence[Inte
         logs=observed.logs,
         authenticator=known,
         identity=IdentityInterceptor(),
+        rate_limit=_generous(),
+        validation=ValidationInterceptor(),
     )
 
 
@@ -78,6 +88,8 @@ STACKS = [
     _alone("logging", lambda observed: LoggingInterceptor(observed.logs), "log"),
     _alone("deadline", lambda observed: DeadlineInterceptor()),
     _alone("identity", lambda observed: IdentityInterceptor()),
+    _alone("rate limit", lambda observed: _generous()),
+    _alone("validation", lambda observed: ValidationInterceptor()),
     _alone("request id", lambda observed: RequestIdInterceptor()),
     _alone("errors", lambda observed: ErrorsInterceptor()),
     Stack("full stack", full, OBSERVERS, composed=True),

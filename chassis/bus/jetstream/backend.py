@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chassis.bus.backend import Consumer, Delivery, Stream, streams_for
+from chassis.bus.backend import Backend, Consumer, Delivery, too_large
 from chassis.bus.jetstream.api import MESSAGE_TOO_LARGE, NO_RESPONDERS, Api
 from chassis.bus.jetstream.connection import Connection
 from chassis.bus.jetstream.consumers import Consumers
@@ -16,6 +16,7 @@ from chassis.bus.jetstream.intake import JetStreamIntake
 from chassis.bus.jetstream.requests import Reply
 from chassis.bus.jetstream.streams import Streams
 from chassis.bus.jetstream.wire import encode_headers, status_of
+from chassis.bus.streams import Stream, streams_for
 from chassis.config import SecretUrl
 from chassis.errors import ChassisError, InvalidInput, Temporary
 from chassis.metrics.catalogue import EVENT_BACKLOG, EVENT_PULL_REBOUND
@@ -29,7 +30,7 @@ _MSG_ID = "Nats-Msg-Id"
 _BAD_SUBJECT = re.compile(r"[\s*>]|^$")
 
 
-class JetStreamBackend:
+class JetStreamBackend(Backend):
     """The event bus over NATS JetStream.
 
     `servers` are those of one cluster, with credentials in them where they are needed; `client_name` is what
@@ -90,7 +91,6 @@ class JetStreamBackend:
         """Send what is left to send, and disconnect."""
         for intake in list(self._intakes):
             await intake.stop()
-        self._intakes.clear()
         await end(self._ensuring, *self._finding.values())
         await self._connection.stop()
 
@@ -111,11 +111,9 @@ class JetStreamBackend:
         if msg_id and _MSG_ID not in headers:
             headers = {**headers, _MSG_ID: msg_id}
         encoded = encode_headers(headers)
-        if len(encoded) + len(payload) > self._connection.max_payload:
-            raise InvalidInput(
-                f"the event on {subject} has {len(encoded) + len(payload)} bytes with its headers, and the event bus "
-                f"takes {self._connection.max_payload}"
-            )
+        size, limit = len(encoded) + len(payload), self._connection.max_payload
+        if size > limit:
+            raise too_large(subject, size, limit)
         if subject not in self._taken:
             await self._find(subject, timeout)
         reply = await self._connection.request(subject, payload, headers=encoded, timeout=timeout)
@@ -127,7 +125,7 @@ class JetStreamBackend:
                 reply = await self._publish_anew(subject, payload, encoded, timeout)
         _check_confirmed(subject, reply)
 
-    async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> _Intake:
+    async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> JetStreamIntake:
         """Begin to take in; ValueError for a durable of this name that cannot be used."""
         if _BAD_SUBJECT.search(consumer.subject):
             raise ValueError(f"{consumer.subject!r} is no subject to subscribe to: it has wildcards or spaces")
@@ -137,6 +135,7 @@ class JetStreamBackend:
             self._consumers,
             deliver,
             rebound=self._counter(consumer.subject),
+            stopped=self._intakes.remove,
         )
         if self._metrics is not None:
             backlog = self._metrics.get(EVENT_BACKLOG).labels(consumer.subject, consumer.durable)
@@ -145,9 +144,9 @@ class JetStreamBackend:
         try:
             await intake.start()
         except BaseException:
-            self._intakes.remove(intake)
+            await intake.stop()
             raise
-        return _Intake(intake, self._intakes)
+        return intake
 
     async def _publish_anew(self, subject: str, payload: bytes, headers: bytes, timeout: float) -> Reply:
         # Nobody answered: the stream was deleted, and is made again, or it has no leader.
@@ -206,22 +205,6 @@ class JetStreamBackend:
             # Whoever publishes or subscribes tries again, and is told.
             said = getattr(error, "detail", None) or error
             _log.warning("the streams of the event bus could not be looked after: %s", said)
-
-
-class _Intake:
-    """The backend's side of one subscription."""
-
-    __slots__ = ("_all", "_intake")
-
-    def __init__(self, intake: JetStreamIntake, intakes: list[JetStreamIntake]) -> None:
-        self._intake = intake
-        self._all = intakes
-
-    async def stop(self) -> None:
-        """Take in no more; what arrives late is given back at once."""
-        if self._intake in self._all:
-            self._all.remove(self._intake)
-        await self._intake.stop()
 
 
 def _is_confirmed(reply: Reply) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from nats import errors as nats_errors
@@ -114,15 +114,20 @@ class Connection:
         else:
             self._kept.append((subject, payload))
 
-    async def request(self, subject: str, payload: bytes, *, headers: bytes = b"", timeout: float) -> Reply:
+    def request(self, subject: str, payload: bytes, *, headers: bytes = b"", timeout: float) -> Awaitable[Reply]:
         """Send a message and wait for the answer to it; TimeoutError after `timeout` seconds."""
         client = self._connected()
         until = asyncio.get_running_loop().time() + timeout
         if client.pending_data_size > client.ROOM:
-            async with asyncio.timeout_at(until):
-                await client.room()
-            client = self._connected()
-        return await self._requests.send(client, subject, payload, headers, until)
+            return self._request_with_room(client, subject, payload, headers, until)
+        return self._requests.send(client, subject, payload, headers, until)
+
+    async def _request_with_room(
+        self, client: Client, subject: str, payload: bytes, headers: bytes, until: float
+    ) -> Reply:
+        async with asyncio.timeout_at(until):
+            await client.room()
+        return await self._requests.send(self._connected(), subject, payload, headers, until)
 
     async def listen(self, inbox: str, receive: Receive) -> Listening:
         """Have the messages on a subject given to `receive`, for as long as this connection lasts."""

@@ -50,12 +50,14 @@ class JetStreamIntake:
         deliver: Callable[[Delivery], None],
         *,
         rebound: Callable[[], None],
+        stopped: Callable[[JetStreamIntake], object],
     ) -> None:
         self._consumer = consumer
         self._connection = connection
         self._consumers = consumers
         self._deliver = deliver
         self._count_rebound = rebound
+        self._stopped = stopped
         self._step = max(1, consumer.prefetch // 4)
         self._held: set[int] = set()
         self._requested = 0
@@ -82,17 +84,17 @@ class JetStreamIntake:
         try:
             await self._bind_once()
         except ValueError:
-            await self.stop()
             raise
         except (ChassisError, OSError) as error:
             self._in_trouble(error)
             self._bind(1)
 
     async def stop(self) -> None:
-        """Take in no more; what arrives late is given back at once."""
+        """Take in no more; what was on its way here before the server knew of it is still handed over."""
         if self._stopping:
             return
         self._stopping = True
+        self._stopped(self)
         self._connection.on_connected.remove(self._connected)
         self._connection.on_lost.remove(self._lost)
         await end(self._binding, self._checking)
@@ -212,7 +214,7 @@ class JetStreamIntake:
             if self._requested:
                 self._requested -= 1
         known = origin.sequence in self._held
-        if self._stopping or (not known and len(self._held) >= self._consumer.prefetch):
+        if not known and len(self._held) >= self._consumer.prefetch:
             self._connection.settle(reply.decode(), NAK)
             return
         self._held.add(origin.sequence)

@@ -14,9 +14,7 @@ class Reply(NamedTuple):
     headers: bytes | None
 
 
-class _Waiting(NamedTuple):
-    until: float
-    reply: asyncio.Future[Reply]
+_NOBODY = (0.0, None)
 
 
 class Requests:
@@ -26,7 +24,7 @@ class Requests:
         self._inbox = ""
         self._prefix = 0
         self._number = 0
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, tuple[float, asyncio.Future[Reply]]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def begin(self, client: Client) -> None:
@@ -35,46 +33,45 @@ class Requests:
         self._prefix = len(self._inbox)
         await client.listen(f"{self._inbox}*", self._answered)
 
-    async def send(self, client: Client, subject: str, payload: bytes, headers: bytes, until: float) -> Reply:
-        """Ask, and return the answer; TimeoutError when it is `until` on the loop's clock, Temporary at the `end`."""
+    def send(self, client: Client, subject: str, payload: bytes, headers: bytes, until: float) -> asyncio.Future[Reply]:
+        """Ask; the answer, TimeoutError when it is `until` on the loop's clock, Temporary at the `end`."""
         loop = asyncio.get_running_loop()
         self._number = number = self._number + 1
+        client.send(subject, payload, f"{self._inbox}{number}", headers)
         reply: asyncio.Future[Reply] = loop.create_future()
-        self._waiting[number] = _Waiting(until, reply)
+        self._waiting[number] = (until, reply)
         # Moved only to an earlier time: a timer that rings too early is cheaper than one for each request.
         if self._sweep is None or self._sweep.when() > until:
             if self._sweep is not None:
                 self._sweep.cancel()
             self._sweep = loop.call_at(until, self._expire)
-        try:
-            client.send(subject, payload, f"{self._inbox}{number}", headers)
-            return await reply
-        finally:
-            self._waiting.pop(number, None)
+        return reply
 
     def end(self) -> None:
         """Let all who wait know that no answer comes: the connection is lost."""
-        for waiting in self._waiting.values():
-            if not waiting.reply.done():
-                waiting.reply.set_exception(Temporary("the connection to the event bus was lost before it answered"))
+        for _, reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(Temporary("the connection to the event bus was lost before it answered"))
         self._waiting.clear()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
 
     def _answered(self, subject: bytes, _reply: bytes, payload: bytes, headers: bytes | None) -> None:
-        waiting = self._waiting.pop(int(subject[self._prefix :]), None)
-        if waiting is not None and not waiting.reply.done():
-            waiting.reply.set_result(Reply(payload, headers))
+        _, reply = self._waiting.pop(int(subject[self._prefix :]), _NOBODY)
+        if reply is not None and not reply.done():
+            reply.set_result(Reply(payload, headers))
 
     def _expire(self) -> None:
         self._sweep = None
         loop = asyncio.get_running_loop()
         now, earliest = loop.time(), float("inf")
-        for waiting in self._waiting.values():
-            if waiting.until > now:
-                earliest = min(earliest, waiting.until)
-            elif not waiting.reply.done():
-                waiting.reply.set_exception(TimeoutError("NATS did not answer in time"))
+        for number, (until, reply) in list(self._waiting.items()):
+            if until > now:
+                earliest = min(earliest, until)
+                continue
+            del self._waiting[number]
+            if not reply.done():  # else nobody waits for it any more
+                reply.set_exception(TimeoutError("NATS did not answer in time"))
         if earliest < float("inf"):
             self._sweep = loop.call_at(earliest, self._expire)

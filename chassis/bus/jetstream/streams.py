@@ -5,8 +5,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from chassis.bus.backend import Stream
 from chassis.bus.jetstream.api import STREAM_NAME_IN_USE, STREAM_NOT_FOUND, SUBJECTS_OVERLAP, Api, Refused
+from chassis.bus.streams import Stream
 from chassis.errors import Temporary
 
 _log = logging.getLogger("chassis.bus")

@@ -169,3 +169,10 @@ def test_no_key_is_kept_in_the_clear() -> None:
     assert "cqmd" in held
     assert key not in held + repr(authenticator)
     assert hashlib.sha256(key.encode()).digest() not in reachable(authenticator)
+
+
+def test_where_a_key_is_looked_up_cannot_be_computed_by_a_caller() -> None:
+    # By the bare digest, the time of a look-up could tell how near a guess was.
+    one, other = (ApiKeyAuthenticator(["cqmd:dev_key_cqmd_12345"]) for _ in range(2))
+
+    assert not one._names.keys() & other._names.keys()

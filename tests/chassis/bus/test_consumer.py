@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cqi.testing.v1.echo_pb2 import EchoHappened
+from cqi.v1.dead_letter_pb2 import DeadLetter
 
 from chassis.bus import Bus, Consumer, Delivery, EventCall
 from chassis.bus.verdict import Settler
@@ -59,7 +60,7 @@ class Manual:
     """A backend whose deliveries, and whose failures, are the test's."""
 
     system = "manual"
-    max_payload = None
+    max_payload: int | None = None
 
     def __init__(self) -> None:
         self.deliver: Callable[[Delivery], None]
@@ -67,6 +68,7 @@ class Manual:
         self.stopped: asyncio.Event | None = None
         self.publishing: asyncio.Event = asyncio.Event()
         self.confirmed: asyncio.Event | None = None
+        self.published: list[bytes] = []
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -84,6 +86,7 @@ class Manual:
         self.publishing.set()
         if self.confirmed is not None:
             await self.confirmed.wait()
+        self.published.append(payload)
 
     async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
         self.deliver = deliver
@@ -279,6 +282,21 @@ async def test_an_event_whose_dead_letter_was_under_way_when_the_service_had_to_
     assert TOPIC in cut
     assert await delivery.ended() == "nak"
     assert delivery.settled.empty()
+
+
+async def test_a_dead_letter_fits_what_the_broker_takes_by_then() -> None:
+    async def handler(event: EchoHappened) -> None:
+        raise InvalidInput("no")
+
+    bus, backend = await running(handler)
+    backend.max_payload = 4096  # it is known when the broker has been reached
+    delivery = Delivered("x" * 4000)
+    backend.deliver(delivery)
+    assert await delivery.ended() == "term"
+    letter = DeadLetter.FromString(backend.published[0])
+    assert letter.payload == b""
+    assert "do not fit" in letter.reason
+    await bus.stop()
 
 
 async def test_a_handler_that_was_cut_off_while_its_loop_ends_gives_its_event_back() -> None:

@@ -10,7 +10,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 from chassis.bus.envelope import Sealer, check_header
-from chassis.bus.publisher import size_of
 from chassis.errors import InvalidInput
 from tests.contracts.random_messages import random_message
 
@@ -89,8 +88,3 @@ def test_an_id_that_would_break_the_headers_is_refused(value: str) -> None:
         Sealer().seal(AssetCreated(event_id=value), "service:cqar")
     with pytest.raises(InvalidInput):
         check_header("X-Tenant", value)
-
-
-def test_the_size_is_that_of_the_frame_on_the_wire() -> None:
-    frame = b"NATS/1.0\r\nNats-Msg-Id: e-1\r\na: b\r\n\r\n"
-    assert size_of(b"payload", {"Nats-Msg-Id": "e-1", "a": "b"}) == len(frame) + len(b"payload")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chassis.bus import Consumer, Delivery, MemoryBackend, MemoryBroker, Stream, streams_for
-from chassis.errors import ResourceExhausted, Temporary
+from chassis.errors import InvalidInput, ResourceExhausted
 
 PATIENCE = 20.0
 
@@ -238,16 +238,11 @@ async def test_brokers_do_not_see_each_other() -> None:
     assert subscriber.payloads() == []
 
 
-async def test_a_backend_that_does_not_run_refuses_to_work() -> None:
-    backend = MemoryBackend()
-    consumer = Consumer("events.a", "d", 30.0, 1, 1)
-    for work in (
-        backend.check(),
-        backend.publish("events.a", b"", {}, msg_id="", timeout=1),
-        backend.subscribe(consumer, lambda delivery: None),
-    ):
-        with pytest.raises(Temporary, match="not running"):
-            await work
+async def test_an_event_larger_than_the_broker_takes_is_refused_with_its_headers_counted() -> None:
+    backend = await started(MemoryBroker(max_payload=10))
+    await backend.publish("events.a", b"12345", {"a": "1234"}, msg_id="", timeout=1)
+    with pytest.raises(InvalidInput, match="has 11 bytes with its headers, and the event bus takes 10"):
+        await backend.publish("events.a", b"12345", {"a": "12345"}, msg_id="", timeout=1)
 
 
 async def test_publishing_lets_others_have_their_turn() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -315,6 +316,27 @@ async def test_nothing_is_left_of_loads_that_are_over() -> None:
     assert len(cache._flights) == 0
 
 
+async def test_the_stop_ends_a_load_whose_entry_was_changed_meanwhile() -> None:
+    cache = await made(MemoryBackend())
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def never() -> Asset:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    caller = asyncio.ensure_future(cache.get_or_load(KEY, Asset, never))
+    await begun.wait()
+    await cache.set(KEY, BITCOIN)
+    await cache.stop()
+    assert ended.is_set()
+    with pytest.raises(Temporary, match="was not loaded"):
+        await caller
+
+
 async def test_two_types_under_one_key_are_loaded_each_by_its_own_loader() -> None:
     from cqc.venues.v1.venue_pb2 import Venue
 
@@ -353,8 +375,10 @@ async def test_spans_are_made_within_traces_that_are_recorded() -> None:
     tracing = Tracing("cqar", sample_rate=1.0, exporter=exporter)
     await tracing.start()
     backend = Failing()
-    cache = await made(backend, tracing=tracing)
-    await cache.get(KEY, Asset)
+    metrics = Metrics("cqar")
+    cache = await made(backend, tracing=tracing, metrics=metrics)
+    # No loop or task outside of calls begins a trace with it.
+    await asyncio.get_running_loop().create_task(cache.get(KEY, Asset), context=Context())
     with tracing.tracer.start_as_current_span("around"):
         await cache.set(KEY, BITCOIN)
         await cache.exists(KEY)
@@ -376,6 +400,9 @@ async def test_spans_are_made_within_traces_that_are_recorded() -> None:
     assert stored.attributes == common | {"db.operation.name": "SET"}
     assert read.attributes == common | {"db.operation.name": "GET", "error.type": "BackendFailure"}
     assert (stored.status.is_ok, read.status.is_ok, read.status.description) == (True, False, "it is on fire")
+    _, page = metrics.exposition("application/openmetrics-text")
+    seen = [line for line in page.decode().splitlines() if f"{around.context.trace_id:032x}" in line]
+    assert {line.partition('operation="')[2].partition('"')[0] for line in seen} == {"set", "exists", "get"}
 
 
 async def test_without_tracing_and_in_memory_there_are_no_spans() -> None:

@@ -13,7 +13,7 @@ import pytest
 from cqc.assets.v1.asset_pb2 import Asset
 from redis.asyncio import Redis
 
-from chassis.cache import Cache, cache_key
+from chassis.cache import BackendFailure, Cache, cache_key
 from chassis.cache.redis import RedisBackend
 from chassis.call import Call, Kind, Method, enter, leave
 from chassis.config import Secret
@@ -559,6 +559,27 @@ async def test_a_stop_while_it_connects_leaves_nothing(proxy: Proxy, caches: Any
     await until(lambda: proxy.accepted)
     await cache.stop()
     assert cache.backend.connections == 0
+
+
+async def test_a_stop_before_connecting_has_begun_leaves_room_for_it_after_the_next_start(
+    redis_keyspace: KeyspaceForTest,
+) -> None:
+    backend = RedisBackend(
+        redis_keyspace.host,
+        redis_keyspace.port,
+        password=redis_keyspace.password,
+        db=redis_keyspace.db,
+        timeout=PATIENCE,
+        dial_timeout=PATIENCE,
+        pool_size=1,
+        min_idle=0,
+    )
+    await backend.start()
+    answers = await asyncio.gather(backend.check(), backend.stop(), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [BackendFailure, type(None)]
+    await backend.start()
+    await backend.check()
+    await backend.stop()
 
 
 @pytest.mark.parametrize(

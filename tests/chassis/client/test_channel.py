@@ -177,6 +177,15 @@ async def test_a_server_that_says_it_does_not_serve_is_not_called(serving: Servi
     assert [call.method.name for call in recording.calls if call.method.name == "Echo"] == ["Echo"]
 
 
+async def test_options_that_are_given_take_the_place_of_those_that_are_shipped(serving: Serving) -> None:
+    from tests.chassis.server.test_grpc_server import Readiness
+
+    echo = await serving.composed(health=Readiness(ready=False))
+    # Without its own service configuration, a client does not ask for health, and calls who does not serve.
+    async with channel(echo.address, options=[("grpc.service_config", "{}")]) as own:
+        assert (await rpc.EchoServiceStub(own).Echo(pb.EchoRequest(text="served"))).text == "served"
+
+
 async def _text(call: Any) -> str:
     return str((await call).text)
 

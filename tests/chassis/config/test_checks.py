@@ -108,6 +108,8 @@ def test_a_rule_is_not_asked_about_values_that_are_no_good_themselves():
         ("LOG_LEVEL", ["debug", "WARN"], ["trace", "warning"]),
         ("SERVER_MAX_METADATA_BYTES", ["8KiB"], ["1", "4GiB"]),
         ("SERVER_KEEPALIVE_TIME", ["1s"], ["999ms"]),
+        ("SERVER_LOOP_LAG_WARNING", ["0", "250ms"], ["-1s", "1"]),
+        ("SERVER_LOOP_LAG_LIMIT", ["0", "1m"], ["-1s", "10", "10 s s"]),
     ],
 )
 def test_each_option_takes_what_it_can_and_nothing_else(name, good, bad):

@@ -106,3 +106,16 @@ def test_an_empty_secret_is_false():
 def test_an_address_shows_all_but_its_credentials(text, masked):
     assert str(SecretUrl(text)) == masked
     assert SecretUrl(text).reveal() == text
+
+
+def test_how_long_a_comparison_takes_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(mine: bytes, theirs: bytes) -> bool:
+        compared.append((mine, theirs))
+        return False
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+
+    assert Secret("hunter2") != Secret("hunter2")
+    assert compared == [(b"hunter2", b"hunter2")]

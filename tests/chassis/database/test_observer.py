@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -118,6 +120,30 @@ async def test_a_span_tells_of_an_error_and_hides_values(place: DatabaseForTest)
     assert attributes["db.response.status_code"] == attributes["error.type"] == "42P01"
     assert "db.query.text" not in attributes
     assert "secret" not in span.to_json()
+
+
+async def test_what_is_asked_outside_of_calls_begins_no_trace(place: DatabaseForTest) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Tracing("cqar", sample_rate=1, exporter=exporter)
+    await tracing.start()
+    async with started(database_on(place, tracing=tracing)) as db:
+        await asyncio.get_running_loop().create_task(db.query("SELECT 1"), context=Context())
+    await tracing.stop()
+    assert not exporter.get_finished_spans()
+
+
+async def test_how_long_statements_took_has_a_trace_to_look_at_also_where_they_failed(place: DatabaseForTest) -> None:
+    metrics = Metrics("cqar")
+    tracing = Tracing("cqar", sample_rate=1, exporter=InMemorySpanExporter())
+    async with started(database_on(place, tracing=tracing, metrics=metrics)) as db:
+        with tracing.tracer.start_as_current_span("call") as call:
+            await db.query("SELECT 1", name="good")
+            with suppress(ChassisError):
+                await db.query("SELECT * FROM nowhere", name="bad")
+    _, page = metrics.exposition("application/openmetrics-text")
+    trace = f"{call.get_span_context().trace_id:032x}"
+    seen = [line for line in page.decode().splitlines() if trace in line]
+    assert {name for name in ("good", "bad") for line in seen if f'"{name}"' in line} == {"good", "bad"}
 
 
 async def test_a_call_that_is_not_recorded_has_no_spans(place: DatabaseForTest) -> None:

@@ -213,6 +213,9 @@ async def test_errors_of_the_driver_come_out_with_a_meaning(place: DatabaseForTe
         with pytest.raises(ValueError, match="of its own"):
             async with db.connection():
                 raise ValueError("of its own")
+        with pytest.raises(FileNotFoundError, match="to copy from"):
+            async with db.connection():
+                raise FileNotFoundError("to copy from")
         lent = db.connection()
         async with lent:
             with pytest.raises(RuntimeError, match="one `async with`"):
@@ -257,6 +260,22 @@ async def test_a_stop_cuts_what_stays_in_use_and_says_so(
     tx = await db.begin()
     with pytest.raises(RuntimeError, match="1 connections to the database were still in use"):
         await db.stop()
+    await tx.rollback()
+
+
+async def test_a_stop_that_is_given_up_leaves_no_connection(place: DatabaseForTest) -> None:
+    db = database_on(place)
+    await db.start()
+    pool = db._pool
+    assert pool is not None
+    tx = await db.begin()
+    stopping = asyncio.ensure_future(db.stop())
+    await until(lambda: not pool.idle and pool.active == 1)
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert pool.size == 0
     await tx.rollback()
 
 

@@ -351,6 +351,49 @@ async def test_a_cancel_during_commit_is_told_as_unknown_and_not_tried_again(
         assert len(runs) == 1
 
 
+async def test_a_timeout_around_a_part_undoes_it_and_the_rest_goes_on(db: Database) -> None:
+    async with db.transaction() as tx:
+        await add(tx, 1, "BTC")
+        with pytest.raises(TimeoutError):  # noqa: PT012
+            async with asyncio.timeout(None) as limit, tx.transaction() as part:
+                await add(part, 2, "ETH")
+                limit.reschedule(0.0)
+                await asyncio.Event().wait()
+        await add(tx, 3, "SOL")
+    assert await symbols(db) == ["BTC", "SOL"]
+
+
+async def test_a_timeout_around_a_statement_costs_the_transaction_and_cancels_nobody(db: Database) -> None:
+    with pytest.raises(Temporary, match="not available") as raised:  # noqa: PT012
+        async with db.transaction() as tx:
+            await add(tx, 1, "BTC")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await tx.query("SELECT pg_sleep($1)", FROZEN)
+    assert "given up" in (raised.value.detail or "")
+    assert await symbols(db) == []
+
+
+async def test_a_block_that_ends_beside_a_statement_of_its_own_cuts_it_and_raises_what_ended_it(db: Database) -> None:
+    beside: list[asyncio.Task[list[str]]] = []
+    with pytest.raises(NotFound):  # noqa: PT012
+        async with db.transaction() as tx:
+            await add(tx, 1, "BTC")
+            beside.append(asyncio.ensure_future(symbols(tx)))
+            await asyncio.sleep(0)
+            raise NotFound("the other one")
+    with pytest.raises(Temporary):
+        await beside[0]
+    with pytest.raises(RuntimeError, match="still running"):  # noqa: PT012
+        async with db.transaction() as tx:
+            await add(tx, 1, "BTC")
+            beside.append(asyncio.ensure_future(symbols(tx)))
+            await asyncio.sleep(0)
+    with pytest.raises(Temporary):
+        await beside[1]
+    assert await symbols(db) == []
+
+
 async def _slow_commit(db: Database) -> None:
     """Have COMMIT wait for ever, by a trigger that runs at the end of the transaction."""
     await db.execute(

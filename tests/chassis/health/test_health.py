@@ -10,7 +10,7 @@ import pytest
 from chassis.call import Call, Kind, Method, current_call, enter, leave
 from chassis.component import Component, Components
 from chassis.errors import Temporary
-from chassis.health import Health, State
+from chassis.health import Health, State, liveness
 
 
 class Part(Component):
@@ -397,3 +397,15 @@ async def test_the_log_says_what_the_system_said_and_no_driver_text(caplog: pyte
     assert "cache is failing: ConnectionRefusedError: Connection refused" in caplog.text
     assert "database is failing: ValueError" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+async def test_liveness_depends_on_no_part_and_says_why_the_process_should_be_restarted() -> None:
+    reasons: list[str | None] = [None]
+    health = ready_health(Part("database", Temporary("down")), stuck=lambda: reasons[-1])
+    assert (health.stuck, liveness(health.stuck)) == (None, {"status": "alive"})
+    assert json.loads((await health.check()).combined_json())["liveness"] == "alive"
+    reasons.append("the event loop was blocked")
+    assert liveness(health.stuck) == {"status": "stuck", "message": "the event loop was blocked"}
+    report = await health.check()
+    assert json.loads(report.combined_json())["liveness"] == "stuck"
+    assert "event loop" not in str(report.readiness())

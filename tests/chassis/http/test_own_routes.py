@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -37,6 +39,21 @@ async def test_liveness_answers_whatever_fails(serve: Any) -> None:
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Cache-Control"] == "no-store"
         assert await response.read() == b'{"status":"alive"}\n'
+
+
+async def test_a_process_that_is_stuck_is_not_alive_and_says_why(serve: Any) -> None:
+    health = Health(stuck=lambda: "the event loop was blocked for longer than 10 s")
+    health.mark_ready()
+    sidecar = await serve(health=health)
+    async with sidecar.client.get("/health/live") as response:
+        assert response.status == 503
+        assert response.headers["Cache-Control"] == "no-store"
+        assert await response.read() == (
+            b'{"status":"stuck","message":"the event loop was blocked for longer than 10 s"}\n'
+        )
+    status, body, _ = await sidecar.get("/health")
+    assert (status, body["liveness"], body["readiness"]["status"]) == (503, "stuck", "healthy")
+    assert (await sidecar.get("/health/ready"))[0] == 200
 
 
 async def test_readiness_follows_the_life_of_the_service(serve: Any) -> None:
@@ -130,3 +147,50 @@ async def test_head_is_answered_without_a_body(serve: Any, recording: Any) -> No
     assert (status, body, headers["Content-Length"]) == (200, b"", "19")
     assert recording.last.call.method.name == "HEAD"
     assert recording.last.figures == ("OK", 200, 0, 0)
+
+
+class SlowMetrics(Metrics):
+    """Takes as long as it is told to, and knows who asked, and where."""
+
+    def __init__(self) -> None:
+        self.asked: list[threading.Thread] = []
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def exposition(self, accept: str) -> tuple[str, bytes]:
+        self.asked.append(threading.current_thread())
+        self.begun.set()
+        assert self.go.wait(5)
+        return super().exposition(accept)
+
+
+async def running(sidecar: Any, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sidecar.server.running != count:  # noqa: ASYNC110  the server tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_scrapes_leave_the_event_loop_alone_and_share_their_work(serve: Any) -> None:
+    metrics = SlowMetrics()
+    sidecar = await serve(metrics=metrics)
+    scrapes = [asyncio.create_task(sidecar.get("/metrics")) for _ in range(20)]
+    await asyncio.to_thread(metrics.begun.wait, 5)
+    assert (await sidecar.get("/health/live"))[0] == 200  # meanwhile
+    await running(sidecar, 20)
+    metrics.go.set()
+    assert {(await each)[:2] for each in scrapes} == {(200, b"up 1\n")}
+    assert len(metrics.asked) == 1
+    assert metrics.asked[0] is not threading.current_thread()
+    assert (await sidecar.get("/metrics"))[0] == 200
+    assert len(metrics.asked) == 2  # nobody gets what was the case before they asked
+
+
+async def test_a_scraper_that_leaves_does_not_end_the_scrapes_of_others(serve: Any) -> None:
+    metrics = SlowMetrics()
+    sidecar = await serve(metrics=metrics)
+    leaving, staying = (asyncio.create_task(sidecar.get("/metrics")) for _ in range(2))
+    await running(sidecar, 2)
+    leaving.cancel()
+    await running(sidecar, 1)
+    metrics.go.set()
+    assert (await staying)[0] == 200

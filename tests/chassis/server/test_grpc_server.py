@@ -32,6 +32,8 @@ class Readiness:
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 
+    def recheck(self) -> None: ...
+
     async def turn(self, ready: bool) -> None:
         self.ready = ready
         for listener in self.listeners:

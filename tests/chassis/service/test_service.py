@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -124,6 +125,86 @@ async def test_a_start_that_fails_half_way_stops_what_had_started_and_names_the_
     out = capfd.readouterr().out
     assert "service did not start: the reference data is missing" in out
     assert "Traceback" not in out
+
+
+class Stuck(Component):
+    """Does not stop before it may."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.stopped = False
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await self.may_stop.wait()
+        self.stopped = True
+
+
+class Crashing(Echo):
+    async def on_start(self) -> None:
+        raise ZeroDivisionError
+
+
+def lines_of(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+async def test_a_start_that_fails_names_the_part_and_waits_no_longer_than_a_stop_for_those_that_do_not_end(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    overrides = {**QUIET, "server.shutdown_timeout": "50ms", "log.format": "json"}
+    service = Crashing(Crashing.configure(environ={}, overrides=overrides))
+    service.add(Stuck())
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.create_task(service.start())
+    lines = lines_of(capfd.readouterr().out)
+    assert [(line["message"], line["component"]) for line in lines] == [
+        ("service did not start", "Crashing.on_start"),
+        ("stuck did not stop by itself: did not stop in time", "stuck"),
+    ]
+
+
+async def test_a_start_that_is_cancelled_while_it_is_undone_leaves_nothing_running() -> None:
+    service = Crashing(Crashing.configure(environ={}, overrides=QUIET))
+    first, last = Stuck(), Stuck()
+    service.add(first)
+    service.add(last)
+    starting = asyncio.create_task(service.start())
+    async with asyncio.timeout(PATIENCE):
+        await last.stopping.wait()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        last.may_stop.set()
+        await first.stopping.wait()
+        first.may_stop.set()
+    await asyncio.sleep(0)
+    assert (last.stopped, first.stopped) == (True, True)
+
+
+async def test_a_task_that_is_spawned_by_another_as_that_ends_is_ended_too() -> None:
+    ended: list[str] = []
+
+    class Spawning(Echo):
+        async def on_start(self) -> None:
+            self.spawn(self.work("first"))
+
+        async def work(self, name: str) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(name)
+                if name == "first":
+                    self.spawn(self.work("second"))
+                    await asyncio.sleep(0)  # so that it has begun
+
+    async with running(Spawning):
+        pass
+    assert ended == ["first", "second"]
 
 
 async def test_its_own_settings_come_from_the_section_settings() -> None:

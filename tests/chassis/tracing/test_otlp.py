@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import pytest
@@ -86,3 +88,43 @@ async def test_an_exporter_that_cannot_be_made_is_told_of(monkeypatch: pytest.Mo
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "brotli")
     with pytest.raises(StartError, match=r"spans cannot be sent to collector:4317 by grpc: .*brotli"):
         await Tracing("cqar", endpoint="http://user:s3cret@collector:4317").start()
+
+
+@pytest.mark.parametrize("mode", ["grpc", "http"])
+async def test_what_is_said_of_a_collector_that_refuses_has_no_credentials(
+    mode: Literal["grpc", "http"], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    nobody = grpc.server(ThreadPoolExecutor(1))  # speaks gRPC, and has no such service; of HTTP it knows nothing
+    port = nobody.add_insecure_port("127.0.0.1:0")
+    nobody.start()
+    tracing = Tracing(
+        "cqar",
+        sample_rate=1,
+        endpoint=f"http://u:s3cret@127.0.0.1:{port}/?key=t0ken",
+        export_mode=mode,
+        stop_timeout=20,
+    )
+    await send(tracing)
+    await asyncio.to_thread(nobody.stop(None).wait)
+    assert (tracing.exported, tracing.dropped) == (0, 1)
+    assert "spans are lost" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "t0ken" not in caplog.text
+
+
+async def test_user_and_password_of_the_address_reach_a_collector_over_grpc() -> None:
+    seen: list[dict[str, str]] = []
+
+    class Servicer(rpc.TraceServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:
+            seen.append(dict(context.invocation_metadata()))
+            return pb.ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    rpc.add_TraceServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    await send(Tracing("cqar", sample_rate=1, endpoint=f"http://u:s3cret@127.0.0.1:{port}"))
+    await asyncio.to_thread(server.stop(None).wait)
+    assert [each["authorization"] for each in seen] == ["Basic dTpzM2NyZXQ="]

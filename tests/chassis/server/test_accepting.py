@@ -1,0 +1,378 @@
+"""One request that ends grpc's own accept loop must not end the service to all others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cqi.testing.v1 import echo_pb2 as pb
+from grpc import StatusCode
+
+from chassis.component import StartError
+from chassis.errors import Temporary
+from chassis.server.accepting import Accepting
+from tests.chassis.server.until import until
+from tests.hostile import Frame, Hostile
+from tests.interceptors.echo_kit import Echo, Recording, Scripted, Serving
+
+NO_TEXT = b"/cqi.testing.v1.EchoService/\xff\xfe"
+
+
+class Seen:
+    """What the server told of its port; stands in for the service's health as well."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.states: list[bool] = []
+        self.server: Any = None
+
+    def subscribe(self, listener: object) -> Callable[[], None]:
+        return lambda: None
+
+    def recheck(self) -> None:
+        self.states.append(self.server._accepting.open)
+
+    def count(self) -> None:
+        self.lost += 1
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+async def watched(serving: Serving, seen: Seen, *interceptors: Any, **options: Any) -> Echo:
+    echo = await serving.composed(*interceptors, health=seen, lost=seen.count, **options)
+    seen.server = echo.server
+    return echo
+
+
+async def attacked(echo: Echo, seen: Seen) -> Frame | None:
+    """Send the request and wait until the port is open again; returns how the call ended for who sent it."""
+    changes = len(seen.states) + 2
+    with Hostile(echo.server.port) as hostile:
+        stream = hostile.call(NO_TEXT)
+        end = await asyncio.to_thread(hostile.end_of, stream)
+    await until(lambda: len(seen.states) == changes)
+    return end
+
+
+async def said(echo: Echo, text: str) -> str:
+    return str((await echo.stub.Echo(pb.EchoRequest(text=text), wait_for_ready=True, timeout=10)).text)
+
+
+async def test_after_a_path_that_is_no_text_others_are_served_again_on_the_same_port(
+    serving: Serving, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = await watched(serving, seen)
+    port = echo.server.port
+    assert await said(echo, "before") == "before"
+
+    end = await attacked(echo, seen)
+
+    assert end is None or end.status is not StatusCode.OK
+    assert await said(echo, "after") == "after"
+    assert echo.server.port == port
+    assert (seen.lost, seen.states) == (1, [False, True])
+    own = [record for record in caplog.records if record.name == "chassis.server"]
+    assert [(record.levelname, record.getMessage().partition(":")[0]) for record in own] == [
+        ("ERROR", "the gRPC port closed by itself and is being opened again"),
+        ("WARNING", "the gRPC port is open again"),
+    ]
+
+
+async def test_the_error_of_grpc_is_not_told_again_as_one_that_nobody_looked_at(
+    serving: Serving, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = await watched(serving, seen)
+    await attacked(echo, seen)
+    await echo.server.stop()
+    gc.collect()
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_calls_in_flight_run_to_their_end(serving: Serving, seen: Seen, recording: Recording) -> None:
+    finish = asyncio.Event()
+
+    async def unary(request: Any, context: Any) -> pb.EchoReply:
+        await finish.wait()
+        return pb.EchoReply(text="whole")
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[pb.EchoReply]:
+        yield pb.EchoReply(text="first")
+        await finish.wait()
+        yield pb.EchoReply(text="last")
+
+    echo = await watched(serving, seen, recording, servicer=Scripted(Echo=unary, EchoStream=stream))
+    answer = asyncio.ensure_future(_text(echo.stub.Echo(pb.EchoRequest())))
+    replies = aiter(echo.stub.EchoStream(pb.EchoRequest()))
+    first = (await anext(replies)).text
+    await until(lambda: echo.server.running == 2)
+
+    await attacked(echo, seen)
+    assert echo.server.running == 2
+    finish.set()
+
+    assert await answer == "whole"
+    assert [first, *[reply.text async for reply in replies]] == ["first", "last"]
+    assert await recording.until(2) == ["OK", "OK"]
+
+
+async def _text(call: Any) -> str:
+    return str((await call).text)
+
+
+async def test_calls_in_flight_from_before_end_like_all_others_with_a_stop(
+    serving: Serving, seen: Seen, recording: Recording
+) -> None:
+    cleaned_up = []
+
+    async def behave(request: Any, context: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned_up.append(request.text)
+
+    echo = await watched(serving, seen, recording, servicer=Scripted(Echo=behave))
+    calls = [asyncio.ensure_future(echo.fails(echo.stub.Echo(pb.EchoRequest(text="before"))))]
+    await until(lambda: echo.server.running == 1)
+    await attacked(echo, seen)
+    calls.append(asyncio.ensure_future(echo.fails(echo.stub.Echo(pb.EchoRequest(text="after"), wait_for_ready=True))))
+    await until(lambda: echo.server.running == 2)
+
+    await echo.server.stop()
+
+    assert sorted(cleaned_up) == ["after", "before"]
+    assert recording.codes == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert echo.server.was_cut
+    assert [(await call).code() for call in calls] == [StatusCode.UNAVAILABLE] * 2
+
+
+async def test_twenty_attacks_in_a_row_leave_nothing_behind(serving: Serving, seen: Seen) -> None:
+    echo = await watched(serving, seen)
+    await attacked(echo, seen)
+    assert await said(echo, "warm") == "warm"
+    await until(lambda: len(echo.server._accepting._servers) == 1)
+    tasks, descriptors = len(asyncio.all_tasks()), _descriptors()
+
+    for number in range(20):
+        await attacked(echo, seen)
+        assert await said(echo, str(number)) == str(number)
+
+    await until(lambda: len(echo.server._accepting._servers) == 1)
+    assert seen.lost == 21
+    await until(lambda: len(asyncio.all_tasks()) <= tasks and _descriptors() <= descriptors)
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_its_health_says_so_while_the_port_is_closed(serving: Serving, seen: Seen) -> None:
+    echo = await watched(serving, seen)
+    await echo.server.check()
+    held = Holding(echo.server)
+    with Hostile(echo.server.port) as hostile:
+        hostile.call(NO_TEXT)
+        await until(lambda: held.tries > 1)
+
+    with pytest.raises(Temporary, match="the gRPC port is closed"):
+        await echo.server.check()
+    held.free = True
+    await until(lambda: echo.server._accepting.open)
+    await echo.server.check()
+
+    assert await said(echo, "again") == "again"
+
+
+async def test_a_stop_while_the_port_cannot_be_had_is_clean(
+    serving: Serving, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = asyncio.all_tasks()
+    echo = await watched(serving, seen)
+    held = Holding(echo.server)
+    with Hostile(echo.server.port) as hostile:
+        hostile.call(NO_TEXT)
+        await until(lambda: held.tries > 1)
+
+    async with asyncio.timeout(10):
+        await echo.server.stop()
+    held.free = True
+
+    assert not echo.server._accepting.open
+    await echo.channel.close()
+    await until(lambda: asyncio.all_tasks() <= before)
+    assert not echo.server.was_cut
+    assert "could not be opened again" not in caplog.text
+
+
+class Holding:
+    """Somebody else who has the port of a server from now on."""
+
+    def __init__(self, server: Any) -> None:
+        self.tries = 0
+        self.free = False
+        self._bind = server._accepting._make
+        server._accepting._make = self._try
+
+    def _try(self) -> grpc.aio.Server:
+        self.tries += 1
+        if not self.free:
+            raise StartError("grpc port 9000 is in use")
+        server: grpc.aio.Server = self._bind()
+        return server
+
+
+# On its own, with times of its own.
+
+
+class Port:
+    """A server that answers nothing, kept open; what it is told is written down."""
+
+    def __init__(self, **options: float) -> None:
+        self.told: list[object] = []
+        self.number = 0
+        self.held = False
+        self.calls: set[object] = set()
+        self.accepting = Accepting(
+            self._bind,
+            running=lambda: self.calls,
+            lost=lambda: self.told.append("lost"),
+            changed=lambda: self.told.append(self.accepting.open),
+            given_up=self.told.append,
+            **options,
+        )
+
+    def _bind(self) -> grpc.aio.Server:
+        if self.held:
+            raise StartError("somebody else has it")
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self.number = server.add_insecure_port(f"127.0.0.1:{self.number}")
+        return server
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[Callable[..., Awaitable[Port]]]:
+    opened: list[Port] = []
+
+    async def start(**options: float) -> Port:
+        opened.append(Port(**options))
+        await opened[-1].accepting.start()
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        await each.accepting.stop(0)
+
+
+async def test_a_port_that_stays_taken_is_given_up(
+    port: Callable[..., Awaitable[Port]], caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = await port(patience=0.1)
+    lost.held = True
+    with Hostile(lost.number) as hostile:
+        hostile.call(NO_TEXT)
+        await until(lambda: len(lost.told) == 3)
+
+    assert lost.told == ["lost", False, "the gRPC port could not be opened again"]
+    (record,) = [record for record in caplog.records if "could not be opened again" in record.getMessage()]
+    assert (record.levelno, "somebody else has it" in record.getMessage()) == (logging.ERROR, True)
+
+
+async def test_who_closed_the_port_cannot_keep_what_was_replaced(port: Callable[..., Awaitable[Port]]) -> None:
+    kept = await port(linger=0.1)
+    with Hostile(kept.number) as hostile:
+        hostile.call(NO_TEXT)
+        await until(lambda: kept.told == ["lost", False, True])
+        await until(lambda: len(kept.accepting._servers) == 1)
+        while await asyncio.to_thread(hostile.receive) is not None:
+            pass  # what was on its way; then the connection has been closed by the other side
+
+
+async def test_calls_that_take_long_keep_what_was_replaced(port: Callable[..., Awaitable[Port]]) -> None:
+    kept = await port(linger=0)
+    kept.calls.add("long")
+    with Hostile(kept.number) as hostile:
+        hostile.call(NO_TEXT)
+        await until(lambda: kept.told == ["lost", False, True])
+    kept.calls.add("of the new one")
+    assert len(kept.accepting._servers) == 2
+    kept.calls.discard("long")
+
+    await until(lambda: len(kept.accepting._servers) == 1)
+
+
+async def test_the_end_of_the_event_loop_is_no_crash(port: Callable[..., Awaitable[Port]]) -> None:
+    others = asyncio.all_tasks()
+    ended = await port()
+    servers = list(ended.accepting._servers)
+    accepting = asyncio.all_tasks() - others
+    for task in accepting:
+        task.cancel()
+    await asyncio.wait(accepting)
+
+    assert ended.told == []
+    with pytest.raises(asyncio.CancelledError):  # what a stop of grpc's meets then; the fixture's comes through
+        await ended.accepting.stop(0)
+    ended.accepting._servers |= set(servers)
+
+
+async def test_a_version_of_grpc_that_does_not_tell_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Other:
+        """A server whose start makes no task."""
+
+        async def start(self) -> None:
+            await asyncio.sleep(0)
+
+        async def stop(self, grace: float) -> None: ...
+
+    accepting = Accepting(
+        lambda: Other(),  # type: ignore[arg-type,return-value]
+        running=set,
+        lost=list,
+        changed=list,
+        given_up=print,
+    )
+    await accepting.start()
+    await accepting.stop(0)
+
+    assert "does not tell when it stops accepting calls" in caplog.text
+
+
+async def test_a_stop_in_the_moment_of_the_crash_still_gives_calls_their_time() -> None:
+    class Crashed:
+        """As grpc's own: the first attempt to stop it ends with the crash."""
+
+        def __init__(self) -> None:
+            self.graces: list[float] = []
+
+        async def start(self) -> None:
+            await asyncio.sleep(0)
+
+        async def stop(self, grace: float) -> None:
+            self.graces.append(grace)
+            if len(self.graces) == 1:
+                raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text")
+
+    crashed = Crashed()
+    accepting = Accepting(
+        lambda: crashed,  # type: ignore[arg-type,return-value]
+        running=set,
+        lost=list,
+        changed=list,
+        given_up=print,
+    )
+    await accepting.start()
+    await accepting.stop(7)
+
+    assert crashed.graces == [7, 7]

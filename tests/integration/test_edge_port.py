@@ -1,0 +1,164 @@
+"""A service whose gRPC port was closed by a request: what operators see, and how it ends where it cannot be mended."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import grpc
+import pytest
+from cqi.testing.v1 import echo_pb2 as pb
+from cqi.testing.v1 import echo_pb2_grpc as rpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.hostile import Hostile
+from tests.integration.edge_kit import PATIENCE, EchoProcess, echo_process
+
+NO_TEXT = b"/\xff\xfe"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Thief:
+    """Somebody else on this machine, who takes a port in the moment in which it is let go."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        # Bound before the service is, which the system allows for as long as only one of them listens.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self._given_up = threading.Event()
+        self.has_it = threading.Event()
+        self._waiting = threading.Thread(target=self._wait, daemon=True)
+
+    def begin(self) -> None:
+        """Lie in wait."""
+        self._waiting.start()
+
+    def let_go(self) -> None:
+        """Leave the port to others."""
+        self._given_up.set()
+        if self._waiting.ident is not None:
+            self._waiting.join(PATIENCE)
+        self._socket.close()
+
+    def _wait(self) -> None:
+        while not self._given_up.is_set():
+            try:
+                self._socket.listen()
+            except OSError:
+                continue
+            self.has_it.set()
+            return
+
+
+@contextmanager
+def robbed(folder: Path, **settings: str) -> Iterator[tuple[EchoProcess, Thief]]:
+    """A service whose port somebody else has just taken."""
+    thief = Thief()
+    try:
+        with echo_process(folder, server_grpc_port=str(thief.port), **settings) as process:
+            yield process, thief
+    finally:
+        thief.let_go()
+
+
+def rob(process: EchoProcess, thief: Thief) -> None:
+    """Close the port, until somebody else was there first."""
+    thief.begin()
+    for _ in range(100):
+        attack(process)
+        if thief.has_it.wait(0.5):
+            return
+    raise AssertionError("the service was always first")
+
+
+def attack(process: EchoProcess) -> None:
+    try:
+        with Hostile(process.port) as hostile:
+            hostile.end_of(hostile.call(NO_TEXT))
+    except OSError:
+        pass  # closed already
+
+
+def ready(process: EchoProcess) -> tuple[int, str]:
+    try:
+        with urlopen(f"{process.http}/health/ready", timeout=PATIENCE) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def messages(process: EchoProcess, level: str) -> list[str]:
+    return [line["message"] for line in process.lines if line["level"] == level and line["logger"] == "chassis.server"]
+
+
+def counted(process: EchoProcess) -> str:
+    with urlopen(f"{process.http}/metrics", timeout=PATIENCE) as response:
+        lines = response.read().decode().splitlines()
+    return next(line.rpartition(" ")[2] for line in lines if line.startswith("echo_grpc_port_lost_total"))
+
+
+def said(process: EchoProcess, channel: grpc.Channel) -> str:
+    stub: Any = rpc.EchoServiceStub(channel)
+    return str(stub.Echo(pb.EchoRequest(text="hi"), wait_for_ready=True, timeout=PATIENCE).text)
+
+
+def test_it_is_open_again_counted_and_told_and_the_end_is_clean(tmp_path: Path) -> None:
+    with echo_process(tmp_path) as process, grpc.insecure_channel(process.address) as channel:
+        assert counted(process) == "0.0"
+        assert said(process, channel) == "hi"
+        attack(process)
+        while counted(process) == "0.0":
+            pass  # one request after the other, until it has noticed
+        assert said(process, channel) == "hi"
+        assert ready(process)[0] == 200
+        assert counted(process) == "1.0"
+        assert process.end() == 0
+        (error,) = messages(process, "error")
+        assert error.startswith("the gRPC port closed by itself and is being opened again: UnicodeDecodeError")
+
+
+@pytest.mark.parametrize("drain_delay", ["0s", "1s"])
+def test_a_port_that_somebody_else_has_ends_the_service_with_1(tmp_path: Path, drain_delay: str) -> None:
+    with robbed(tmp_path, server_drain_delay=drain_delay) as (process, thief):
+        rob(process, thief)
+        while ready(process)[0] == 200:
+            pass
+        status, body = ready(process)
+        assert (status, '"grpc":{"status":"error","message":"the gRPC port is closed"}' in body) == (503, True)
+
+        assert process.ended() == 1
+
+        last = messages(process, "error")[-1]
+        assert last == (
+            f"the gRPC port could not be opened again: grpc port {thief.port} is in use on 127.0.0.1: "
+            "set server.grpc_port"
+        )
+        assert process.lines[-1]["message"] == "service stopped"
+
+
+def test_who_watches_health_is_told_while_the_port_is_somebody_elses(tmp_path: Path) -> None:
+    with robbed(tmp_path) as (process, thief), grpc.insecure_channel(process.address) as channel:
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        replies = iter(watching)
+        assert next(replies).status == SERVING
+        rob(process, thief)
+        while next(replies).status != NOT_SERVING:
+            pass
+        while ready(process)[0] == 200:
+            pass
+        thief.let_go()
+        while next(replies).status != SERVING:
+            pass
+        watching.cancel()
+        with grpc.insecure_channel(process.address) as again:
+            assert said(process, again) == "hi"
+        assert process.end() == 0
