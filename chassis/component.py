@@ -27,7 +27,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
+from chassis.address import host_port
+
 _log = logging.getLogger("chassis.component")
+
+_LEAST_TIME = 0.05  # seconds that work under way gets where the deadline has passed
 
 
 class Component:
@@ -36,15 +40,26 @@ class Component:
     name: str = "component"
     # Whether the service can do its work without it. A part that is not required is reported, and leaves it ready.
     required: bool = True
+    # When work under way is cut, on the clock of the event loop; told to every part before the first one is stopped.
+    deadline: float | None = None
 
     async def start(self) -> None:
         """Begin; returns when it can be used. Whatever it raises ends the start of the service."""
 
     async def stop(self) -> None:
-        """End, giving everything back; called once, and only after `start` succeeded."""
+        """End, giving everything back; called once, and only after `start` succeeded.
+
+        Raises TimeoutError with what had to be cut off.
+        """
 
     async def check(self) -> None:
         """Raise if it cannot do its work right now; the message is shown by the health endpoint, so no secrets."""
+
+    def time_to_end(self, grace: float) -> float:
+        """Give the seconds that work under way still gets in `stop`: until `deadline`, or `grace` where it has none."""
+        if self.deadline is None:
+            return grace
+        return max(self.deadline - asyncio.get_running_loop().time(), _LEAST_TIME)
 
 
 class StartError(Exception):
@@ -66,8 +81,7 @@ class StartError(Exception):
         nowhere = isinstance(error, socket.gaierror) or "could not bind on any address" in str(error)
         if nowhere or error.errno == errno.EADDRNOTAVAIL:
             return cls(f"{protocol} cannot listen on {host}, which is no address of this machine: set server.host")
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return cls(f"{protocol} cannot listen on {address}: {error.strerror or error}")
+        return cls(f"{protocol} cannot listen on {host_port(host, port)}: {error.strerror or error}")
 
 
 @dataclass(frozen=True, slots=True)

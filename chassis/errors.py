@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from grpc import StatusCode
 
+from chassis.text import text_of
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -291,14 +293,7 @@ def classify(error: BaseException, correlation_id: str = "") -> ChassisError:
     if isinstance(error, ChassisError):
         detail = f"{error.remote} answered {error.code.name}: {error.message}"
     else:
-        detail = f"{type(error).__name__}: {_safe_text(error)}"
+        detail = f"{type(error).__name__}: {text_of(error)}"
     crash = Crash(f"internal error{hint}", detail=detail)
     crash.__cause__ = error
     return crash
-
-
-def _safe_text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # a broken __str__ must not hide the error that it belongs to
-        return "(its text could not be read)"

@@ -14,10 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interceptors.auth import AuthInterceptor, IdentityInterceptor
+    from interceptors.auth import AuthInterceptor
     from interceptors.client import client_interceptors
     from interceptors.deadline import DeadlineInterceptor
     from interceptors.errors import ErrorsInterceptor
+    from interceptors.identity import IdentityInterceptor
     from interceptors.interceptor import RpcInterceptor
     from interceptors.logging import LoggingInterceptor
     from interceptors.metrics import MetricsInterceptor
@@ -33,7 +34,7 @@ _HOME = {
     "AuthInterceptor": "auth",
     "DeadlineInterceptor": "deadline",
     "ErrorsInterceptor": "errors",
-    "IdentityInterceptor": "auth",
+    "IdentityInterceptor": "identity",
     "LoggingInterceptor": "logging",
     "MetricsInterceptor": "metrics",
     "RateLimitInterceptor": "rate_limit",

@@ -7,24 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from chassis.call import Call, Kind, Method, Principal, Proceed
+from chassis.call import PROBES, Call, Kind, Method, Principal, Proceed, is_cancelled
 from chassis.errors import ChassisError, Temporary, Unauthorized
 from interceptors.interceptor import RpcInterceptor
 
 if TYPE_CHECKING:
     from chassis.auth import Authenticator
     from chassis.metrics import Metrics
-
-HEALTH_AND_REFLECTION = frozenset(
-    {
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/List",
-        "/grpc.health.v1.Health/Watch",
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-    }
-)
-"""What may be called without credentials everywhere: probes and tools have none. Exact names, nothing like them."""
 
 EXPIRED_CREDENTIALS = "the token expired during the call; call again with a new one"
 """What the caller of a stream learns when it is ended; that the token was good is known to them."""
@@ -52,7 +41,7 @@ class AuthInterceptor(RpcInterceptor):
         self,
         authenticator: Authenticator,
         *,
-        public: Iterable[str] = HEALTH_AND_REFLECTION,
+        public: Iterable[str] = PROBES,
         timeout: float = 10.0,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
@@ -83,7 +72,7 @@ class AuthInterceptor(RpcInterceptor):
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             # Without the cause: its text may quote the token.
             raise self._unchecked(call, _whereabouts(error)) from None
@@ -103,7 +92,7 @@ class AuthInterceptor(RpcInterceptor):
     def _unchecked(self, call: Call, detail: str) -> ChassisError:
         error = Temporary("credentials can not be checked right now", detail=detail)
         if self._metrics is not None:
-            from chassis.metrics import AUTH_FAILURES
+            from chassis.metrics.catalogue import AUTH_FAILURES
 
             self._metrics.get(AUTH_FAILURES).labels(call.method.system, error.code.name).inc()
         return error
@@ -119,10 +108,12 @@ class AuthInterceptor(RpcInterceptor):
                 with _Alarm(expires_at, self._clock, limit, call):
                     result = await proceed(call)
         except BaseException as error:
-            if not limit.expired() or _is_cancelled() or _is_answered(call):
+            if not limit.expired() or is_cancelled() or _is_answered(call):
                 raise
-            raise Unauthorized(EXPIRED_CREDENTIALS, detail=expired) from error
-        if limit.expired() and not _is_cancelled():  # the handler made a good end of it, but not in time
+            # What the handler said on being cancelled is told as the cause, which a detail would take the place of.
+            detail = expired if isinstance(error, TimeoutError) else None
+            raise Unauthorized(EXPIRED_CREDENTIALS, detail=detail) from error
+        if limit.expired() and not is_cancelled():  # the handler made a good end of it, but not in time
             raise Unauthorized(EXPIRED_CREDENTIALS, detail=expired)
         return result
 
@@ -172,11 +163,6 @@ def _is_answered(call: Call) -> bool:
     return callable(done) and bool(done())
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _whereabouts(error: BaseException) -> str:
     """What an authenticator failed with and where, for the log: no text of the exception, which may quote the token."""
     trace = error.__traceback__
@@ -186,28 +172,3 @@ def _whereabouts(error: BaseException) -> str:
         return type(error).__name__
     code = trace.tb_frame.f_code
     return f"{type(error).__name__} in {code.co_qualname} ({PurePath(code.co_filename).name}:{trace.tb_lineno})"
-
-
-class IdentityInterceptor(RpcInterceptor):
-    """Says who is calling on calls going out: this service by its own token, or else the caller who is served.
-
-    `token` is the service's own credential, or a function that returns the current one. Without it the credentials
-    of the call being served are passed on, unless `forward` is False.
-    """
-
-    def __init__(self, token: str | Callable[[], str] | None = None, *, forward: bool = True) -> None:
-        self._token = token
-        self._forward = forward
-
-    def applies(self, method: Method) -> bool:
-        return not method.served and method.system != "event" and (self._token is not None or self._forward)
-
-    async def around(self, call: Call, proceed: Proceed) -> Any:
-        if "authorization" not in call.metadata:
-            token = self._token() if callable(self._token) else self._token
-            # Only where there is none of its own to begin with: one that is missing right now is not made up for.
-            if self._token is None and call.parent is not None and call.parent.principal is not None:
-                token = call.parent.principal.token
-            if token:
-                call.metadata["authorization"] = f"Bearer {token}"
-        return await proceed(call)

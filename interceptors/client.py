@@ -76,8 +76,9 @@ class _Part:
 
     kind: Kind
 
-    def __init__(self, interceptors: Sequence[Interceptor], running: set[asyncio.Future[Any]]) -> None:
+    def __init__(self, interceptors: Sequence[Interceptor], target: str, running: set[asyncio.Future[Any]]) -> None:
         self._interceptors = tuple(interceptors)
+        self._target = target
         self._composed: dict[Any, tuple[Method, Proceed]] = {}
         # Chains of streams live in tasks of their own, and asyncio holds tasks only weakly.
         self._running = running
@@ -86,7 +87,7 @@ class _Part:
         composed = self._composed.get(path)
         if composed is None:
             text = path.decode() if isinstance(path, bytes) else path
-            method = Method.grpc(text, self.kind, "client")
+            method = Method.grpc(text, self.kind, "client", self._target)
             innermost = _until_over if self.kind.response_streaming else _until_answered
             composed = self._composed[path] = (method, compose(self._interceptors, method, innermost))
         return composed
@@ -200,10 +201,12 @@ class _Answer:
         return (yield from rpc.__await__())
 
 
-def client_interceptors(interceptors: Sequence[Interceptor]) -> list[grpc.aio.ClientInterceptor]:
+def client_interceptors(interceptors: Sequence[Interceptor], target: str = "") -> list[grpc.aio.ClientInterceptor]:
     """The same interceptors for `grpc.aio.insecure_channel(target, interceptors=…)`, outermost first.
+
+    `target` is what the channel is opened to, for log lines and spans.
 
     A class that is all four kinds at once would be registered by grpc.aio for unary-unary calls alone.
     """
     running: set[asyncio.Future[Any]] = set()
-    return [part(interceptors, running) for part in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
+    return [part(interceptors, target, running) for part in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]

@@ -23,9 +23,9 @@ class DeadlineInterceptor(RpcInterceptor):
         self.default = default
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
-        if not call.method.served:
-            self._inherit(call)
         deadline = call.deadline
+        if not call.method.served and (due := self._inherited(call, deadline)) is not deadline:
+            call.deadline = deadline = due
         if deadline is None:
             return await proceed(call)
         remaining = deadline - time.monotonic()
@@ -41,14 +41,13 @@ class DeadlineInterceptor(RpcInterceptor):
                 raise DeadlineExceeded("the deadline passed while the call was worked on") from error
             raise
 
-    def _inherit(self, call: Call) -> None:
-        deadline = call.deadline
+    def _inherited(self, call: Call, deadline: float | None) -> float | None:
         if deadline is None and self.default is not None:
             deadline = time.monotonic() + self.default
         served = call.parent.deadline if call.parent is not None else None
         if served is not None and (deadline is None or served < deadline):
             deadline = served
-        call.deadline = None if deadline == math.inf else deadline
+        return None if deadline == math.inf else deadline
 
     def applies(self, method: Method) -> bool:
         return True

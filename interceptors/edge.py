@@ -6,12 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Self
 
 from grpc import StatusCode
 from grpc.aio import AbortError, BaseError
 
-from chassis.call import Call, Method, Proceed, enter
+from chassis.call import Call, Method, Proceed, enter, is_cancelled
 from chassis.errors import Cancelled, ChassisError, classify
 from interceptors.status import sendable, text_of, trailers_of
 
@@ -20,6 +21,9 @@ from interceptors.status import sendable, text_of, trailers_of
 # this close to the deadline (seconds; share) is its end.
 _DEADLINE_SLACK = 0.05
 
+told_metadata: ContextVar[Any] = ContextVar("chassis_metadata", default=None)
+"""What gRPC has read of a call's metadata to find its handler: reading all of it anew would cost as much again."""
+
 _NOTHING_LEFT: tuple[Any, ...] = ()  # by the end of a chain, all replies are written
 
 
@@ -27,12 +31,13 @@ class Serving:
     """The calls that a server is working on, and whether it has begun to cut off those that did not end in time.
 
     `max_reply_bytes` is what the server was told to send at most in one message; gRPC itself would find out only after
-    everyone has recorded OK.
+    everyone has recorded OK. `tells_metadata` says that whoever finds the handlers sets `told_metadata`.
     """
 
-    __slots__ = ("calls", "cut", "max_reply_bytes", "waiting")
+    __slots__ = ("calls", "cut", "max_reply_bytes", "tells_metadata", "waiting")
 
     def __init__(self, max_reply_bytes: float = math.inf) -> None:
+        self.tells_metadata = False
         self.calls: set[Call] = set()
         self.cut = False
         self.max_reply_bytes = max_reply_bytes
@@ -52,17 +57,18 @@ class ClientGone(asyncio.CancelledError):
 class ServedCall(Call):
     """A call that came in over gRPC; `transport` is gRPC's own ServicerContext."""
 
-    __slots__ = ("_repeats", "decode", "serving")
+    __slots__ = ("_repeats", "decode", "received", "serving")
 
     ends_in_time = True
 
     # Given by the edge, and not to the constructor: one of its own would be one more function for every call.
     decode: Callable[[Any, Any], Any] | None  # what makes the request; None when it is made
     serving: Serving
+    received: Any  # the metadata, where it has been read
     _repeats: Any
 
     def _read_metadata(self) -> MutableMapping[str, str]:
-        received = self.transport.invocation_metadata() or ()
+        received = self.received or self.transport.invocation_metadata() or ()
         metadata: dict[str, str] = {}
         for name, value in received:
             if isinstance(value, str):
@@ -97,7 +103,7 @@ class ServedCall(Call):
 
     def code_of(self, error: BaseException) -> StatusCode:
         # Whatever a handler raises while it is being cancelled, the client has its status already.
-        if not isinstance(error, asyncio.CancelledError) and not given_up():
+        if not isinstance(error, asyncio.CancelledError) and not is_cancelled():
             return super().code_of(error)
         if self.serving.cut:
             return StatusCode.UNAVAILABLE
@@ -133,22 +139,19 @@ class Requests:
             raise
 
 
-def given_up() -> bool:
-    """Whether gRPC has cancelled the call being served here: the client went away, or the deadline passed."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def edge(
     chain: Proceed, method: Method, decode: Callable[[Any, Any], Any], serving: Serving
 ) -> Callable[[Any, Any], Any]:
     """The function that gRPC calls for each request of a method."""
     calls = serving.calls
+    tells_metadata = serving.tells_metadata
 
     async def serve(request: Any, context: Any) -> Any:
         call = ServedCall(method, context, request)
         call.decode = decode
         call.serving = serving
+        # Here and now, in the context in which it was told: the call may be looked at from others.
+        call.received = told_metadata.get() if tells_metadata else None
         enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
         calls.add(call)
         try:
@@ -178,7 +181,7 @@ async def _tell(call: Call, context: Any, error: BaseException) -> None:
         return  # the servicer aborted by itself, and gRPC has sent that
     if isinstance(error, ClientGone):
         raise error
-    if given_up():
+    if is_cancelled():  # by gRPC: the client went away, or the deadline passed
         raise ClientGone from error
     if isinstance(error, asyncio.CancelledError):
         # Stray: something that the handler awaited was cancelled. Unanswered, the client would wait for its deadline.

@@ -194,7 +194,7 @@ def _listening(run: Behaviour, encode: Callable[[Any], Any]) -> Proceed:
             raise
         if (code := context.code()) and status_code(code) is not StatusCode.OK:  # 0 where nobody said anything
             raise _said(context)
-        if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # as `given_up` does
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # as `is_cancelled` does
             raise ClientGone
         if trailers := context.trailing_metadata():
             check(trailers)

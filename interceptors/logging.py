@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from time import time as _now
 from typing import Any
 
@@ -18,19 +17,6 @@ from chassis.logging.logs import LOGGER_OF_CALLS
 from chassis.logging.plain import error_text, limited
 from interceptors.interceptor import RpcInterceptor
 
-PROBES = frozenset(
-    {
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/List",
-        "/grpc.health.v1.Health/Watch",
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/metrics",
-    }
-)
-"""What balancers, orchestrators and scrapers ask for all the time, by gRPC path or HTTP route."""
-
 _log = logging.getLogger(LOGGER_OF_CALLS)
 _HAS_NO_MEANING = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
 _NO_MORE: More = ()
@@ -45,21 +31,19 @@ class LoggingInterceptor(RpcInterceptor):
     | HTTP | `request completed` | method, path (the route), status_code, code, duration_ms, peer, principal |
     | HTTP without a route | the same | the same, and requested (verb and path) |
     | event | `event processed`, `event processing failed` | topic, event_id, deliveries (if 2 or more), code |
-    | going out | `grpc client call completed`, `http client request completed`, `event published` | the same |
+    | going out | `grpc client call completed`, `event published` | the same, and an RPC's target |
 
     What went well is info, on calls going out debug; what failed has the level of its meaning on both sides: `error`,
-    `detail` and `cause` say more, and a crash has its `stack`. `quiet` are the paths (of gRPC methods, HTTP routes,
-    topics) whose lines are written at debug, unless they are errors.
+    `detail` and `cause` say more, and a crash has its `stack`. Probes are told at debug, unless they are errors.
 
     With `logs` the line is made outside of the event loop. Without, it goes to the standard library's logger
     `chassis.call`, with its fields as `extra` and the essential ones in its text, so that any set-up shows it. That
     logger's level counts either way.
     """
 
-    def __init__(self, logs: Logs | None = None, *, quiet: Iterable[str] = PROBES) -> None:
+    def __init__(self, logs: Logs | None = None) -> None:
         self._logs = logs
-        self._quiet = frozenset(quiet)
-        self._endings = PerMethod(lambda method: _Endings(method, self._logs, quiet=method.path in self._quiet))
+        self._endings = PerMethod(lambda method: _Endings(method, self._logs))
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         endings = self._endings[call.method]
@@ -135,14 +119,14 @@ class LoggingInterceptor(RpcInterceptor):
 class _Endings:
     """What is known beforehand of the lines of one method, by the ways in which its calls end."""
 
-    __slots__ = ("_fields", "_heads", "_logs", "is_event", "is_http", "level", "messages", "quiet", "served", "usual")
+    __slots__ = ("_fields", "_heads", "_logs", "is_event", "is_http", "level", "messages", "probe", "served", "usual")
 
-    def __init__(self, method: Method, logs: Logs | None, *, quiet: bool) -> None:
+    def __init__(self, method: Method, logs: Logs | None) -> None:
         self.served = method.served
         self.is_http = method.system == "http"
         self.is_event = method.system == "event"
-        self.quiet = quiet
-        self.level = logging.INFO if method.served and not quiet else logging.DEBUG
+        self.probe = method.probe
+        self.level = logging.INFO if method.served and not method.probe else logging.DEBUG
         self.messages = _messages(method)
         self._logs = logs
         self._fields: dict[str, Any] = dict(fields_of_method(method))
@@ -153,7 +137,7 @@ class _Endings:
 
     def at_most(self, level: int) -> int:
         """The level of a line, given that of what happened."""
-        return logging.DEBUG if self.quiet and level < logging.ERROR else level
+        return logging.DEBUG if self.probe and level < logging.ERROR else level
 
     def head(self, level: int, code: StatusCode, status: int) -> CallHead:
         """The head of the lines of calls that end this way."""
@@ -178,7 +162,7 @@ def _messages(method: Method) -> tuple[str, str]:
         failed = "event processing failed" if method.served else "event publishing failed"
         return done, failed
     if method.system == "http":
-        message = "request completed" if method.served else "http client request completed"
+        message = "request completed"
     else:
         message = "grpc call completed" if method.served else "grpc client call completed"
     return message, message

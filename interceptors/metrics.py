@@ -5,8 +5,9 @@ from typing import Any
 
 from grpc import StatusCode
 
-from chassis.call import Call, Method, PerMethod, Proceed
-from chassis.metrics import (
+from chassis.call import HTTP_VERBS, Call, Kind, Method, PerMethod, Proceed
+from chassis.metrics import Counter, Gauge, GaugeSeries, Histogram, HistogramSeries, Metrics
+from chassis.metrics.catalogue import (
     AUTH_FAILURES,
     EVENT_HANDLE_DURATION,
     EVENT_HANDLED,
@@ -24,12 +25,6 @@ from chassis.metrics import (
     HTTP_REQUESTS,
     HTTP_RESPONSE_SIZE,
     UNKNOWN,
-    Counter,
-    Gauge,
-    GaugeSeries,
-    Histogram,
-    HistogramSeries,
-    Metrics,
 )
 from interceptors.interceptor import RpcInterceptor
 
@@ -38,7 +33,8 @@ class MetricsInterceptor(RpcInterceptor):
     """Counts and times calls: RPCs, HTTP requests, events, and calls going out, by the code that went over the wire.
 
     A stream is recorded once, at its end. Calls of methods that do not exist share one label value. The duration of
-    a call whose trace is recorded names that trace, as an exemplar.
+    a call whose trace is recorded names that trace, as an exemplar. Watching health is not counted: it has no end but
+    that of its watcher, and would be failures (CANCELLED) on every dashboard.
 
     >>> from chassis.metrics import Metrics
     >>> interceptor = MetricsInterceptor(Metrics("greeter"))
@@ -50,7 +46,8 @@ class MetricsInterceptor(RpcInterceptor):
         self._recorders = PerMethod(lambda method: _RECORDERS[method.system, method.side](metrics, method))
 
     def applies(self, method: Method) -> bool:
-        return self._metrics.enabled and (method.system, method.side) in _RECORDERS
+        watch = method.probe and method.kind is Kind.UNARY_STREAM
+        return self._metrics.enabled and (method.system, method.side) in _RECORDERS and not watch
 
     async def around(self, call: Call, proceed: Proceed) -> Any:
         recorder = self._recorders[call.method]
@@ -60,7 +57,8 @@ class MetricsInterceptor(RpcInterceptor):
             return await proceed(call)
         finally:
             in_flight.level -= 1
-            recorder.end(call)
+            trace = call.trace
+            recorder.end(call, trace.trace_id if trace is not None and trace.sampled else None)
 
 
 class _Recorder:
@@ -71,7 +69,8 @@ class _Recorder:
     def __init__(self, in_flight: GaugeSeries) -> None:
         self.in_flight = in_flight
 
-    def end(self, call: Call) -> None:
+    def end(self, call: Call, trace_id: str | None) -> None:
+        """The call is over; `trace_id` is that of its trace where it is recorded."""
         raise NotImplementedError
 
 
@@ -96,11 +95,10 @@ class _ByCode(_Recorder):
         # By identity: the hash of an enum is a Python function, and would be called for every call.
         self._series: dict[int, HistogramSeries] = {}
 
-    def end(self, call: Call) -> None:
+    def end(self, call: Call, trace_id: str | None) -> None:
         code = call.code
-        trace = call.trace
         durations = self._series.get(id(code)) or self._series_of(code)
-        durations.observe(call.duration, trace.trace_id if trace is not None and trace.sampled else None)
+        durations.observe(call.duration, trace_id)
         if code is not StatusCode.OK and self._auth_failures is not None:
             _count_auth_failure(self._auth_failures, call)
 
@@ -123,13 +121,12 @@ class _Published(_Recorder):
         self._errors = metrics.get(EVENT_PUBLISH_ERRORS)
         self._duration = metrics.get(EVENT_PUBLISH_DURATION).labels(self._topic)
 
-    def end(self, call: Call) -> None:
+    def end(self, call: Call, trace_id: str | None) -> None:
         if call.code is StatusCode.OK:
             self._published.inc()
         else:
             self._errors.labels(self._topic, call.code.name).inc()
-        trace = call.trace
-        self._duration.observe(call.duration, trace.trace_id if trace is not None and trace.sampled else None)
+        self._duration.observe(call.duration, trace_id)
 
 
 class _Requested(_Recorder):
@@ -140,7 +137,7 @@ class _Requested(_Recorder):
     def __init__(self, method: Method, metrics: Metrics) -> None:
         super().__init__(GaugeSeries())
         # Callers make up verbs as freely as paths.
-        verb = method.name if method.known or method.name in _VERBS else UNKNOWN
+        verb = method.name if method.known or method.name in HTTP_VERBS else UNKNOWN
         self._labels = verb, _label_of(method)
         self._requests = metrics.get(HTTP_REQUESTS)
         self._durations = metrics.get(HTTP_REQUEST_DURATION)
@@ -149,10 +146,9 @@ class _Requested(_Recorder):
         self._auth_failures = metrics.get(AUTH_FAILURES)
         self._series: dict[int, tuple[HistogramSeries, HistogramSeries]] = {}
 
-    def end(self, call: Any) -> None:
-        trace = call.trace
+    def end(self, call: Any, trace_id: str | None) -> None:
         durations, response_sizes = self._series.get(call.http_status) or self._series_of(call.http_status)
-        durations.observe(call.duration, trace.trace_id if trace is not None and trace.sampled else None)
+        durations.observe(call.duration, trace_id)
         if call.response_size is not None:
             response_sizes.observe(call.response_size)
         if call.request_size is not None:
@@ -176,8 +172,6 @@ def _count_auth_failure(auth_failures: Counter, call: Call) -> None:
     if call.code is StatusCode.UNAUTHENTICATED or call.code is StatusCode.PERMISSION_DENIED:
         auth_failures.labels(call.method.system, call.code.name).inc()
 
-
-_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 _RECORDERS: dict[tuple[str, str], Callable[[Metrics, Method], _Recorder]] = {
     ("grpc", "server"): lambda metrics, method: _ByCode(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,9 +10,7 @@ from typing import Any, Literal
 from chassis.call import Call, Method, Proceed
 from chassis.errors import ResourceExhausted
 from chassis.limits import SlidingWindow, TokenBucket
-from interceptors.auth import HEALTH_AND_REFLECTION
 from interceptors.interceptor import RpcInterceptor
-from interceptors.logging import PROBES
 
 _MILLISECOND = 1_000_000
 
@@ -87,9 +85,9 @@ class RateLimitInterceptor(RpcInterceptor):
     ...     Rule(SlidingWindow(limit=5, window=60), methods=("/cqc.services.v1.VenueGateway/PlaceOrder",)),
     ... )
 
-    A call has to pass all rules that are for it, and one that is refused counts for none. A stream is one call. Paths
-    of `exempt` are never limited: a service that refuses probes is restarted when it has the most to do. Paths that do
-    not exist are one method, `unknown`. Handlers of events are not limited: an event that is refused too often becomes
+    A call has to pass all rules that are for it, and one that is refused counts for none. A stream is one call. Probes
+    are never limited: a service that refuses them is restarted when it has the most to do. Paths that do not exist are
+    one method, `unknown`. Handlers of events are not limited: an event that is refused too often becomes
     a dead letter, and their pace is set by `concurrency`. With `side="client"` it limits calls going out and events
     that are published; callers are then those on whose behalf that happens.
 
@@ -100,7 +98,6 @@ class RateLimitInterceptor(RpcInterceptor):
         self,
         *rules: Rule,
         side: Literal["server", "client"] = "server",
-        exempt: Iterable[str] = PROBES | HEALTH_AND_REFLECTION,
         max_keys: int = 10_000,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -108,12 +105,11 @@ class RateLimitInterceptor(RpcInterceptor):
             raise ValueError("a rate limit needs a rule, and max_keys of 1 or more")
         self._counters = [(rule, _Counters(rule, max_keys)) for rule in rules]
         self._side = side
-        self._exempt = frozenset(exempt)
         self._clock = clock
         self._of_path: dict[str, list[tuple[Rule, _Counters]]] = {}
 
     def applies(self, method: Method) -> bool:
-        if method.side != self._side or method.path in self._exempt or (method.served and method.system == "event"):
+        if method.side != self._side or method.probe or (method.served and method.system == "event"):
             return False
         rules = self._of_path[method.path] = [each for each in self._counters if each[0].covers(method)]
         return bool(rules)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from chassis.logging import Logs
     from chassis.metrics import Metrics
     from chassis.tracing import Tracing
-    from interceptors.auth import IdentityInterceptor
     from interceptors.errors import Translation
+    from interceptors.identity import IdentityInterceptor
     from interceptors.rate_limit import RateLimitInterceptor
     from interceptors.validation import ValidationInterceptor
 
@@ -29,14 +29,11 @@ def default_stack(
     validation: ValidationInterceptor | None = None,
     translate: Mapping[type[BaseException], Translation] | None = None,
     default_deadline: float | None = None,
-    target: str = "",
-    quiet: Iterable[str] = (),
 ) -> list[Interceptor]:
     """The concerns around every call, outermost first: served and going out, gRPC, HTTP and events alike.
 
     Each says itself (`applies`) which methods it has something to do for. Those that need something to work with are
-    there only where it is given. `target` is where calls go out to, for their spans. `quiet` are paths (of gRPC
-    methods, HTTP routes, topics) whose log lines are written at debug, beside the probes'.
+    there only where it is given.
 
     >>> [type(each).__name__ for each in default_stack()]
     ['RecoveryInterceptor', 'DeadlineInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
@@ -56,17 +53,17 @@ def default_stack(
         from interceptors.tracing import TracingInterceptor
 
         # Before whatever records: log lines and exemplars of the call belong to its span.
-        stack.append(TracingInterceptor(tracing, target=target))
+        stack.append(TracingInterceptor(tracing))
     if metrics is not None:
         from interceptors.metrics import MetricsInterceptor
 
         # Outside of all that can reject, so that rejected calls count too.
         stack.append(MetricsInterceptor(metrics))
     if logs is not None:
-        from interceptors.logging import PROBES, LoggingInterceptor
+        from interceptors.logging import LoggingInterceptor
 
         # Likewise; inside of metrics, so that writing a line is part of what a call is seen to cost.
-        stack.append(LoggingInterceptor(logs, quiet=PROBES.union(quiet)))
+        stack.append(LoggingInterceptor(logs))
     # Before anything that could wait: what comes too late is not begun.
     stack.append(DeadlineInterceptor(default_deadline))
     if authenticator is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 from chassis.errors import ChassisError, from_status
+from chassis.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,10 +65,10 @@ def text_of(error: ChassisError) -> str:
     """
     text = error.message
     if len(text) <= _MAX_MESSAGE // 12 or (text.isascii() and len(text) <= _MAX_MESSAGE // 3):
-        return text if text.isascii() else text.encode("utf-8", "replace").decode()
+        return clean(text)
     # On the wire, a byte that is not printable ASCII takes three.
     room, cut = _MAX_MESSAGE, 0
-    text = text.encode("utf-8", "replace").decode()
+    text = clean(text)
     for cut, character in enumerate(text):
         room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
         if room < 0:

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 class TracingInterceptor(RpcInterceptor):
     """Gives each call its place in a trace, and a span if the trace is recorded.
 
-    The same for calls that are served and calls going out, for events published and processed. `target` is where calls
-    going out go to, for their spans. With tracing off, what came with the call being served is handed on.
+    The same for calls that are served and calls going out, for events published and processed. With tracing off, what
+    came with the call being served is handed on.
     """
 
-    def __init__(self, tracing: Tracing, *, target: str = "") -> None:
+    def __init__(self, tracing: Tracing) -> None:
         self._recorder = tracing.recorder
-        self._target = target
         self._shapes = PerMethod(self._shape_of)
 
     def applies(self, method: Method) -> bool:
@@ -51,4 +50,4 @@ class TracingInterceptor(RpcInterceptor):
         # Imported here: a service without tracing does not pay for OpenTelemetry.
         from chassis.tracing.conventions import SpanShape
 
-        return SpanShape(method, self._target)
+        return SpanShape(method)

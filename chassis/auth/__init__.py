@@ -33,7 +33,7 @@ from chassis.auth.api_key import ApiKeyAuthenticator
 from chassis.auth.authenticator import INVALID_CREDENTIALS, Authenticator, refused
 from chassis.auth.bearer import token_from
 from chassis.auth.combined import CombinedAuthenticator
-from chassis.auth.configured import from_config
+from chassis.auth.configured import from_config, problems_of
 from chassis.auth.jwt import JwtAuthenticator
 from chassis.auth.public import public
 from chassis.call import Principal, current_principal
@@ -49,6 +49,7 @@ __all__ = [
     "Unauthorized",
     "current_principal",
     "from_config",
+    "problems_of",
     "public",
     "refused",
     "token_from",

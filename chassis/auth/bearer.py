@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from chassis.errors import Unauthorized
 
-HEADER = "authorization"
 _HINT = "send 'authorization: Bearer <token>'"
 MISSING_CREDENTIALS = f"missing credentials; {_HINT}"
 MALFORMED_CREDENTIALS = f"malformed authorization; {_HINT}, once"

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chassis.auth.api_key import ApiKeyAuthenticator
 from chassis.auth.authenticator import Authenticator
 from chassis.auth.combined import CombinedAuthenticator
 from chassis.auth.jwt import JwtAuthenticator
-from chassis.auth.public_key import MAX_PEM_BYTES, choose_algorithms, load_public_key
+from chassis.auth.public_key import MAX_PEM_BYTES, load_public_key
 
 if TYPE_CHECKING:
     from chassis.config.problems import Problem
@@ -34,7 +35,39 @@ def from_config(
     True
     """
     # Here and not above: authenticators and interceptors are used without a configuration, too.
-    from chassis.config.problems import ConfigurationError, Problem
+    from chassis.config.problems import ConfigurationError
+
+    api_keys, jwt, problems = _built(section, origin_of)
+    if problems:
+        raise ConfigurationError(problems)
+    if api_keys is not None and jwt is not None:
+        return CombinedAuthenticator(api_keys, jwt)
+    return api_keys if api_keys is not None else jwt
+
+
+def problems_of(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
+    """Find all that `from_config` would raise for the values of the section `auth`, for `chassis.config.load(also=…)`.
+
+    Both are by key, such as `auth.api_keys`. A value that is missing has a problem already, and nothing is said of
+    what depends on it.
+
+    >>> from chassis.config.secret import Secret
+    >>> for problem in problems_of({"auth.api_keys": (Secret("cqmd:short"),)}, {"auth.api_keys": "config.yaml:7"}):
+    ...     print(problem)
+    auth.api_keys (config.yaml:7): API keys: entry 1 has 5 characters; a key has 16 to 512
+    """
+    from chassis.config.sections import AuthConfig
+
+    good = {key.removeprefix("auth."): value for key, value in values.items() if key.startswith("auth.")}
+    if not all(field.name in good for field in fields(AuthConfig) if field.name.startswith("jwt_")):
+        good = {name: value for name, value in good.items() if not name.startswith("jwt_")}
+    return _built(AuthConfig(**good), origins.__getitem__)[2]
+
+
+def _built(
+    section: AuthConfig, origin_of: Callable[[str], str]
+) -> tuple[ApiKeyAuthenticator | None, JwtAuthenticator | None, list[Problem]]:
+    from chassis.config.problems import Problem
 
     problems: list[Problem] = []
 
@@ -42,13 +75,7 @@ def from_config(
         key = f"auth.{name}"
         problems.append(Problem(key, origin_of(key), message))
 
-    api_keys = _api_keys(section, report)
-    jwt = _jwt(section, report)
-    if problems:
-        raise ConfigurationError(problems)
-    if api_keys is not None and jwt is not None:
-        return CombinedAuthenticator(api_keys, jwt)
-    return api_keys if api_keys is not None else jwt
+    return _api_keys(section, report), _jwt(section, report), problems
 
 
 def _api_keys(section: AuthConfig, report: Callable[[str, str], None]) -> ApiKeyAuthenticator | None:
@@ -75,26 +102,26 @@ def _jwt(section: AuthConfig, report: Callable[[str, str], None]) -> JwtAuthenti
     where = "jwt_public_key" if path is None else "jwt_public_key_path"
     try:
         pem = inline if path is None else _read(path)
-        key = load_public_key(pem)
+        load_public_key(pem)
     except ValueError as problem:
         report(where, str(problem))
         return None
-    try:
-        algorithms = choose_algorithms(key, section.jwt_algorithms or None)
-    except ValueError as problem:
-        report("jwt_algorithms", str(problem))
-        return None
-    try:
-        return JwtAuthenticator(
-            pem,
-            algorithms=algorithms,
-            issuer=section.jwt_issuer or None,
-            audience=section.jwt_audience or None,
-            leeway=section.jwt_leeway,
-        )
-    except ValueError as problem:
-        report(f"jwt_{str(problem).split()[0]}", str(problem))
-    return None
+    options: dict[str, Any] = {
+        "algorithms": section.jwt_algorithms,
+        "issuer": section.jwt_issuer,
+        "audience": section.jwt_audience,
+        "leeway": section.jwt_leeway,
+    }
+    given = {name: value for name, value in options.items() if value}
+    good = True
+    # Each alone, so that all that is wrong is told, each under its own key.
+    for name, value in given.items():
+        try:
+            JwtAuthenticator(pem, **{name: value})
+        except ValueError as problem:
+            report(f"jwt_{name}", str(problem))
+            good = False
+    return JwtAuthenticator(pem, **given) if good else None
 
 
 def _read(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from chassis.bus.event import EventCall
 from chassis.bus.streams import DEAD_LETTER_PREFIX
 from chassis.bus.topics import event_type_of
 from chassis.errors import ChassisError, Crash
+from chassis.text import clean
 
 _ROOM = 1024
 """Bytes that are left for headers when it is decided whether a payload fits."""
@@ -60,13 +61,14 @@ def dead_letter_of(
         reason = f"the handler crashed with {type(cause).__name__}; the log has it under request id {call.request_id}"
     now = now_ns()
     letter = DeadLetter(
-        event_id=_text(call.event_id),
+        # Protobuf takes no lone surrogates, which headers decoded leniently may hold.
+        event_id=clean(call.event_id),
         event_type=event_type_of(call.topic),
         message_type=call.message_type.DESCRIPTOR.full_name,
         subject=call.topic,
         payload=call.payload,
-        headers={_text(name): _text(value) for name, value in delivery.headers.items()},
-        reason=_text(reason),
+        headers={clean(name): clean(value) for name, value in delivery.headers.items()},
+        reason=clean(reason),
         code=error.code.name,
         error_type=type(cause).__name__,
         service=service,
@@ -84,8 +86,3 @@ def dead_letter_of(
         size = len(call.payload)
         letter.reason += f" (the event's {size} bytes do not fit in; they are number {delivery.sequence} of the stream)"
     return letter
-
-
-def _text(value: str) -> str:
-    # Protobuf takes no lone surrogates, which headers decoded leniently may hold.
-    return value.encode(errors="replace").decode()

@@ -30,6 +30,8 @@ class EventCall(Call):
 
     __slots__ = ("_message", "message_type")
 
+    ends_in_time = True
+
     def __init__(
         self, method: Method, delivery: Delivery, message_type: type[Message], deadline: float | None = None
     ) -> None:
@@ -116,6 +118,8 @@ class PublishCall(Call):
     """
 
     __slots__ = ("event_id", "payload", "timeout", "topic")
+
+    ends_in_time = True
 
     def __init__(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 from chassis.cache.key import entity_of
-from chassis.metrics import (
+from chassis.metrics import Metrics
+from chassis.metrics.catalogue import (
     CACHE_DELETE_ERRORS,
     CACHE_GET_ERRORS,
     CACHE_HITS,
@@ -15,7 +16,6 @@ from chassis.metrics import (
     CACHE_SKIPS,
     CACHE_UNDECODABLE,
     UNKNOWN,
-    Metrics,
 )
 from chassis.metrics.instruments import OVERFLOW
 

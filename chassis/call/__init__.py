@@ -6,13 +6,15 @@
 ('OK', 32)
 """
 
-from chassis.call.call import Call, current_call, current_principal, enter, headers_of, leave, time_left
+from chassis.call.call import Call, current_call, current_principal, enter, headers_of, is_cancelled, leave, time_left
 from chassis.call.chain import Interceptor, Proceed, compose, on_message
-from chassis.call.method import Kind, Method, PerMethod
+from chassis.call.method import HTTP_VERBS, PROBES, Kind, Method, PerMethod
 from chassis.call.principal import Principal
 from chassis.call.trace_context import TraceContext
 
 __all__ = [
+    "HTTP_VERBS",
+    "PROBES",
     "Call",
     "Interceptor",
     "Kind",
@@ -26,6 +28,7 @@ __all__ = [
     "current_principal",
     "enter",
     "headers_of",
+    "is_cancelled",
     "leave",
     "on_message",
     "time_left",

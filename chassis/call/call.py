@@ -210,3 +210,17 @@ def time_left() -> float | None:
     """
     call = _current.get()
     return None if call is None else call.time_remaining()
+
+
+def is_cancelled() -> bool:
+    """Whether the task that runs here is being cancelled from outside: its client went away, or its server stops.
+
+    A CancelledError that comes up without that is stray: what was awaited has been cancelled.
+
+    >>> async def main():
+    ...     return is_cancelled()
+    >>> asyncio.run(main())
+    False
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -6,6 +6,20 @@ from typing import Literal, TypeVar
 
 _Made = TypeVar("_Made")
 
+PROBES = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    }
+)
+"""What balancers and tools ask for over gRPC, without credentials and all the time. Exact names, nothing like them."""
+
+HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+"""The verbs that are somebody's standard; callers make up others as freely as paths."""
+
 
 class Kind(enum.Enum):
     """How messages flow in a call."""
@@ -43,7 +57,7 @@ class Method:
     ('cqc.services.v1.AssetRegistry', 'GetAsset')
     """
 
-    __slots__ = ("kind", "known", "name", "path", "public", "served", "service", "side", "system")
+    __slots__ = ("kind", "known", "name", "path", "probe", "public", "served", "service", "side", "system", "target")
 
     def __init__(
         self,
@@ -56,6 +70,8 @@ class Method:
         *,
         known: bool = True,
         public: bool = False,
+        probe: bool = False,
+        target: str = "",
     ) -> None:
         self.system = system
         self.side = side
@@ -68,14 +84,18 @@ class Method:
         self.known = known
         # Whether it may be called without credentials; said where the method is registered.
         self.public = public
+        # Whether it is what balancers, scrapers and tools ask for all the time: told at debug, and never limited.
+        self.probe = probe
+        # Where calls going out over gRPC go to, as the channel was told; empty for all others.
+        self.target = target
         # Whether this process answers the call, rather than making it.
         self.served = side == "server"
 
     @classmethod
-    def grpc(cls, path: str, kind: Kind, side: Literal["server", "client"]) -> Method:
-        """The method behind a gRPC path `/pkg.Service/Method`."""
+    def grpc(cls, path: str, kind: Kind, side: Literal["server", "client"], target: str = "") -> Method:
+        """The method behind a gRPC path `/pkg.Service/Method`; health and reflection are probes."""
         service, _, name = path.strip("/").rpartition("/")
-        return cls("grpc", side, path, service, name, kind)
+        return cls("grpc", side, path, service, name, kind, probe=path in PROBES, target=target)
 
     def __repr__(self) -> str:
         return f"<Method {self.system} {self.side} {self.name} {self.path}>"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from chassis.call import Interceptor
-from interceptors.auth import IdentityInterceptor
 from interceptors.client import client_interceptors
+from interceptors.identity import IdentityInterceptor
 from interceptors.stack import default_stack
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def channel(
     metrics: Metrics | None = None,
     logs: Logs | None = None,
     tracing: Tracing | None = None,
-    interceptors: Sequence[Interceptor] | None = None,
+    interceptors: Callable[[list[Interceptor]], Sequence[Interceptor]] = list,
     credentials: grpc.ChannelCredentials | None = None,
     options: Sequence[tuple[str, Any]] = (),
 ) -> grpc.aio.Channel:
@@ -62,23 +62,23 @@ def channel(
     while another is served carries that caller's credentials, unless `forward_identity` is False: use it for targets
     that are not to see them. `timeout` (seconds) is for calls that give none and are not part of one with a deadline;
     a call that shall have none says `timeout=math.inf`. In a service use `self.channel(target)`: it adds its observers.
-    `options` are gRPC's own and take the place of those that are set here, such as `grpc.keepalive_time_ms`.
+    `interceptors` gets the list of concerns that all this makes, and gives the one that counts: with some of your own,
+    such as `lambda default: behind_auth(default, limits)`. `options` are gRPC's own and take the place of those that
+    are set here, such as `grpc.keepalive_time_ms`.
 
     Calls raise the errors of `chassis.errors` that the other side raised.
     """
-    if interceptors is None:
-        interceptors = default_stack(
-            tracing=tracing,
-            metrics=metrics,
-            logs=logs,
-            identity=IdentityInterceptor(token, forward=forward_identity),
-            default_deadline=timeout,
-            target=target,
-        )
+    default = default_stack(
+        tracing=tracing,
+        metrics=metrics,
+        logs=logs,
+        identity=IdentityInterceptor(token, forward=forward_identity),
+        default_deadline=timeout,
+    )
     # Of an option that is there twice, gRPC takes the first.
     given = {name for name, _ in options}
     arguments = [*options, *(option for option in _OPTIONS if option[0] not in given)]
-    parts = client_interceptors(interceptors)
+    parts = client_interceptors(interceptors(default), target)
     if credentials is not None:
         return grpc.aio.secure_channel(target, credentials, options=arguments, interceptors=parts)
     return grpc.aio.insecure_channel(target, options=arguments, interceptors=parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +9,9 @@ from typing import Any, Final
 PARTS: Final = {"database": "database.host", "cache": "cache.host", "bus": None}
 """The parts that a service can use, each with the option without which it cannot be reached."""
 
-_HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
+HEALTH: Final = "/health"
+LIVE: Final = "/health/live"
+READY: Final = "/health/ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +87,8 @@ def _jetstream_has_servers(facts: Facts) -> Findings:
 
 
 def _metrics_path_is_free(facts: Facts) -> Findings:
-    if facts.values["metrics.path"].rstrip("/") in _HEALTH_PATHS:
+    if facts.values["metrics.path"].rstrip("/") in (HEALTH, LIVE, READY):
         yield "metrics.path", "another path than those of health is expected"
-
-
-def _one_public_key(facts: Facts) -> Findings:
-    if facts.values["auth.jwt_public_key"] and facts.values["auth.jwt_public_key_path"]:
-        yield "auth.jwt_public_key_path", "one key is expected: auth.jwt_public_key is set, too"
-
-
-def _public_key_file_is_there(facts: Facts) -> Findings:
-    path = facts.values["auth.jwt_public_key_path"]
-    if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
-        yield "auth.jwt_public_key_path", "a file that can be read is expected"
-
-
-def _tokens_have_a_key(facts: Facts) -> Findings:
-    if facts.values["auth.jwt_public_key"] or facts.values["auth.jwt_public_key_path"]:
-        return
-    for key in ("auth.jwt_algorithms", "auth.jwt_issuer", "auth.jwt_audience", "auth.jwt_leeway"):
-        if key in facts.given and facts.values[key]:
-            yield key, "auth.jwt_public_key or auth.jwt_public_key_path is expected with it: no token can be verified"
 
 
 RULES: Final = (
@@ -121,17 +103,4 @@ RULES: Final = (
     Rule(("tracing.enabled", "tracing.endpoint"), _tracing_has_an_endpoint),
     Rule(("eventbus.backend", "eventbus.servers"), _jetstream_has_servers),
     Rule(("metrics.path",), _metrics_path_is_free),
-    Rule(("auth.jwt_public_key", "auth.jwt_public_key_path"), _one_public_key),
-    Rule(("auth.jwt_public_key_path",), _public_key_file_is_there),
-    Rule(
-        (
-            "auth.jwt_public_key",
-            "auth.jwt_public_key_path",
-            "auth.jwt_algorithms",
-            "auth.jwt_issuer",
-            "auth.jwt_audience",
-            "auth.jwt_leeway",
-        ),
-        _tokens_have_a_key,
-    ),
 )

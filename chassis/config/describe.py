@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Union, get_args, get_origin
 
 from chassis.config.knobs import REQUIRED, Catalogue, Knob, fields_of, is_class, type_name
-from chassis.config.load import DEFAULT_ORIGIN, DEFAULT_PREFIX, DEV_DEFAULTS, Config, catalogue_of
+from chassis.config.load import DEFAULT_PREFIX, DEV_DEFAULTS, SERVICE_ORIGIN, Config, catalogue_of
 from chassis.config.quantities import ByteSize, Duration, format_duration, format_size
 from chassis.config.secret import Secret
 
@@ -180,13 +180,13 @@ def _comment(text: str, depth: int) -> list[str]:
 
 def _entry(knob: Knob, config: Config | None) -> str:
     name = knob.key.rpartition(".")[2]
-    if config is None or config.origins[knob.key].startswith(DEFAULT_ORIGIN):
+    if config is None or (config.is_default(knob.key) and config.origins[knob.key] != SERVICE_ORIGIN):
         default = "" if knob.default is REQUIRED else written(knob.default, knob.annotation)
         if knob.default_doc is not None:
             default = f"# {knob.default_doc}"
         return f"# {name}: {default}".rstrip()
     entry = f"{name}: {written(value_of(config, knob.key), knob.annotation)}"
-    return f"# {entry}" if knob.secret else entry
+    return f"# {entry}" if knob.secret or config.is_default(knob.key) else entry
 
 
 def _manner(prefix: str) -> Iterator[str]:

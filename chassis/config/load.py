@@ -10,7 +10,7 @@ chassis.config.problems.ConfigurationError: cache.db (CQI_CACHE_DB): a whole num
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,9 @@ from chassis.config.yaml_file import read_file
 
 DEFAULT_PREFIX: Final = "CQI"
 DEFAULT_ORIGIN: Final = "default"
+SERVICE_ORIGIN: Final = "default of the service"
+_DEV_ORIGIN: Final = "default with --dev"
+_DERIVED_ORIGIN: Final = "default, from "
 
 DEV_DEFAULTS: Final[Mapping[str, object]] = {"server.drain_delay": 0.0, "server.enable_reflection": True}
 """Defaults that are others with `--dev`: nobody waits for load balancers, and tools may look around."""
@@ -92,7 +95,16 @@ class Config:
 
     def problem(self, key: str, message: str) -> Problem:
         """Give the problem with a knob that came to light only when its value was used."""
-        return Problem(key, self.origins.get(key, DEFAULT_ORIGIN), message)
+        return Problem(key, self.origin_of(key), message)
+
+    def origin_of(self, key: str) -> str:
+        """Give where the value of a knob came from, for people; `default` for a configuration that was made by hand."""
+        return self.origins.get(key, DEFAULT_ORIGIN)
+
+    def is_default(self, key: str) -> bool:
+        """Whether nobody who runs the service said this value: it is a default, maybe the service's own."""
+        origin = self.origin_of(key)
+        return origin in (DEFAULT_ORIGIN, SERVICE_ORIGIN, _DEV_ORIGIN) or origin.startswith(_DERIVED_ORIGIN)
 
 
 def catalogue_of(service_settings: type | None = None) -> Catalogue:
@@ -118,12 +130,14 @@ def load(
     dev: bool = False,
     defaults: Mapping[str, object] | None = None,
     overrides: Mapping[str, object] | None = None,
+    also: Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Problem]] | None = None,
 ) -> Config:
     """Read and check a configuration: overrides win over the environment, it over the file, and that over defaults.
 
     `service_settings` is the service's own dataclass or attrs class; its section is `settings`. `defaults` come from
     the service (its `service.name`), `overrides` from what runs it; both by dotted key, in the forms a file has (a
-    duration is `5s`), or as `Given` with an origin to tell. `uses` are the service's parts.
+    duration is `5s`), or as `Given` with an origin to tell. `uses` are the service's parts. `also` finds what is wrong
+    with values that are good as far as is known here; it gets them, and their origins, by dotted key.
 
     Raises ConfigurationError with every problem at once; TypeError for a Settings class, and ValueError for a prefix,
     a part or a key in defaults and overrides, that no configuration could put right.
@@ -133,7 +147,7 @@ def load(
             raise ValueError(f"a service uses {', '.join(PARTS)}; there is no {part!r}")
     catalogue = catalogue_of(service_settings)
     problems: list[Problem] = []
-    given = _from_code(defaults, catalogue, "default of the service")
+    given = _from_code(defaults, catalogue, SERVICE_ORIGIN)
     if file is not None:
         from_file, problems = read_file(file, catalogue, environ)
         given.update(from_file)
@@ -144,6 +158,8 @@ def load(
     reading = _Reading(catalogue, given, prefix=prefix, uses=uses, dev=dev)
     sections = reading.sections()
     problems += reading.problems
+    if also is not None:
+        problems += also(reading.good, reading.origins)
     if problems:
         raise ConfigurationError(problems, warnings)
     return Config(
@@ -183,6 +199,11 @@ class _Reading:
         facts = Facts(self.values, given, uses, dev, prefix)
         for key, message in findings(facts, self._bad):
             self._problem(key, self.origins[key], message)
+
+    @property
+    def good(self) -> dict[str, Any]:
+        """The values that nothing is wrong with."""
+        return {key: value for key, value in self.values.items() if key not in self._bad}
 
     def sections(self) -> dict[str, Any]:
         """Build the sections, as far as their values are good."""
@@ -233,7 +254,7 @@ class _Reading:
             return
         changed = dev and key in DEV_DEFAULTS
         self.values[key] = DEV_DEFAULTS[key] if changed else knob.default
-        self.origins[key] = f"{DEFAULT_ORIGIN} with --dev" if changed else DEFAULT_ORIGIN
+        self.origins[key] = _DEV_ORIGIN if changed else DEFAULT_ORIGIN
 
     def _derive(self) -> None:
         """Give the defaults that follow from other values."""
@@ -246,8 +267,8 @@ class _Reading:
             "tracing.environment": (self.values.get("service.env", ""), "service.env"),
         }
         for key, (value, source) in derived.items():
-            if key not in self._given:
+            if key not in self._given or self.values.get(key) == "":
                 self.values[key] = value
-                self.origins[key] = f"{DEFAULT_ORIGIN}, from {source}"
+                self.origins[key] = f"{_DERIVED_ORIGIN}{source}"
         if "metrics.namespace" in self.values:
             self.values["metrics.namespace"] = self.values["metrics.namespace"].replace("-", "_")

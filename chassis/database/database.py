@@ -231,7 +231,7 @@ class Database(Queries, Component):
             return
         cut = await pool.stop(_STOPPING)
         if cut:
-            raise RuntimeError(f"{cut} connections to the database were still in use and had to be cut")
+            raise TimeoutError(f"{cut} connections to the database were still in use and had to be cut off")
 
     async def check(self) -> None:
         """Raise if it cannot be used right now; an answer within the last second is taken for a sign of life."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from chassis.database.sqlstate import sqlstate_of
 from chassis.database.statement import Statement
 from chassis.errors import ChassisError
-from chassis.metrics import (
+from chassis.metrics import Metrics
+from chassis.metrics.catalogue import (
     DB_CONNECTIONS_CLOSED,
     DB_CONNECTIONS_OPENED,
     DB_ERRORS,
@@ -21,7 +22,6 @@ from chassis.metrics import (
     DB_QUERY_DURATION,
     DB_RETRIES,
     DB_TRANSACTION_DURATION,
-    Metrics,
 )
 from chassis.tracing.client_spans import client_spans
 

@@ -67,11 +67,11 @@ class Schema:
         except Exception as error:
             if isinstance(error, StartError | OSError) or lost(connection, error):
                 raise
+            # Its text is about the service's own SQL, and there are no values of users in that.
+            said = str(error.args[0]) if error.args else type(error).__name__
             meant = translate(error)
             if meant is not None and (meant.meaning.retryable or isinstance(meant, DeadlineExceeded)):
                 raise
-            # Its text is about the service's own SQL, and there are no values of users in that.
-            said = str(error.args[0]) if error.args else type(error).__name__
             raise StartError(f"the schema could not be applied: {said} (SQLSTATE {sqlstate_of(error)})") from error
 
     async def _is_applied(self, connection: Connection, digest: str) -> bool:

@@ -165,10 +165,17 @@ def ends_session(sqlstate: str) -> bool:
 def translate(error: BaseException) -> ChassisError | None:
     """Give the meaning of an error that the server answered with; None for anything else.
 
-    The constraint, table and column that it names go to the log; its text does not, as it has values in it.
+    The constraint, table and column that it names go to the log. Its own text has values in it and goes nowhere, also
+    not in a stack that ends with it: `error` says from here on what may be told.
     """
     sqlstate = sqlstate_of(error)
-    return None if sqlstate is None else error_for(sqlstate, _detail(error, sqlstate))
+    if sqlstate is None:
+        return None
+    detail = _detail(error, sqlstate)
+    if getattr(error, "sqlstate", None) == sqlstate:
+        error.args = (detail,)
+        vars(error).update(detail=None, hint=None)
+    return error_for(sqlstate, detail)
 
 
 def commit_unknown(error: ChassisError) -> CommitUnknown:

@@ -42,6 +42,10 @@ class NatsServer(Server):
         """The address for an account of `add_accounts`."""
         return SecretUrl(f"nats://{account}:{self.password}@{self.host}:{self.port}")
 
+    def overrides(self, account: str | None = None) -> dict[str, object]:
+        """Give the configuration of a service that uses an account of `add_accounts`, or that of `user`."""
+        return {"eventbus.servers": [self.url_of(account or self.user).reveal()]}
+
     def add_accounts(self, *names: str) -> None:
         """Add accounts, until it is stopped for the last time; raises DevError where a running server refuses."""
         self._accounts += names

@@ -34,22 +34,11 @@ def overrides_for(servers: DevServers, uses: Collection[str], config: Config) ->
     wanted = wanted_for(uses, config)
     values: dict[str, object] = {}
     if "postgres" in wanted:
-        values |= {
-            "database.host": servers.postgres.host,
-            "database.port": servers.postgres.port,
-            "database.user": servers.postgres.user,
-            "database.password": servers.postgres.password,
-            "database.ssl_mode": "disable",
-            "database.database": database_of(config),
-        }
+        values |= servers.postgres.overrides(database_of(config))
     if "redis" in wanted:
-        values |= {
-            "cache.host": servers.redis.host,
-            "cache.port": servers.redis.port,
-            "cache.password": servers.redis.password,
-        }
+        values |= servers.redis.overrides()
     if "nats" in wanted:
-        values["eventbus.servers"] = [servers.nats.url.reveal()]
+        values |= servers.nats.overrides()
     return {key: Given(value, ORIGIN, value) for key, value in values.items()}
 
 
@@ -59,5 +48,4 @@ def database_of(config: Config) -> str:
 
 
 def _memory_was_asked_for(config: Config) -> bool:
-    said = not config.origins["eventbus.backend"].startswith("default")
-    return said and config.eventbus.backend == "memory"
+    return config.eventbus.backend == "memory" and not config.is_default("eventbus.backend")

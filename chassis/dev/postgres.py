@@ -44,6 +44,17 @@ class PostgresServer(Server):
         "max_wal_size": "4GB",
     }
 
+    def overrides(self, database: str) -> dict[str, object]:
+        """Give the configuration of a service that uses a database here."""
+        return {
+            "database.host": self.host,
+            "database.port": self.port,
+            "database.user": self.user,
+            "database.password": self.password,
+            "database.ssl_mode": "disable",
+            "database.database": database,
+        }
+
     def create_database(self, name: str) -> None:
         """Create a database unless it is there; raises DevError where that can not be."""
         self.sql(

@@ -19,6 +19,10 @@ class RedisServer(Server):
         super().__init__(folder, durable=durable)
         self.databases = databases
 
+    def overrides(self) -> dict[str, object]:
+        """Give the configuration of a service that uses it; which of its databases is not said here."""
+        return {"cache.host": self.host, "cache.port": self.port, "cache.password": self.password}
+
     def _command(self, binary: Path) -> list[str]:
         (self.folder / "data").mkdir(mode=0o700, exist_ok=True)
         settings = {

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any
 
+from chassis.background import forget
 from chassis.component import Component
 from chassis.errors import ChassisError
 from chassis.health.report import CheckResult, Report, State
@@ -116,7 +117,6 @@ class Health:
     def _refresh(self) -> asyncio.Task[None]:
         if self._run is None or self._run.done():
             self._run = _alone(self._check_all())
-            self._run.add_done_callback(_forget)
         return self._run
 
     async def _check_all(self) -> None:
@@ -158,7 +158,6 @@ class Health:
         shown = reason = None
         if not task.done():
             task.cancel()
-            task.add_done_callback(_forget)
             shown = reason = f"no answer within {self._timeout:g} s"
         elif task.cancelled():
             shown = reason = "CancelledError"
@@ -205,17 +204,14 @@ class Health:
 
 def _alone(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     # In a context of its own: a check is no part of the call whose probe happened to start it.
-    return asyncio.get_running_loop().create_task(coroutine, context=Context())
+    task = asyncio.get_running_loop().create_task(coroutine, context=Context())
+    task.add_done_callback(forget)
+    return task
 
 
 def _distinct(names: list[str]) -> list[str]:
     # Two databases are two checks: one that fails must not be hidden behind the other.
     return [f"{name}_{count}" if (count := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
-
-
-def _forget(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()  # looked at, or asyncio complains that nobody waits for it any more
 
 
 def _shown(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 from grpc import StatusCode
 
+from chassis.address import host_port
 from chassis.call import Call, Method
 from chassis.errors import Cancelled, ChassisError, Temporary, code_of_http_status
 from chassis.http.answer import answer_to
@@ -56,7 +57,7 @@ class HttpCall(Call):
         if not isinstance(address, tuple):  # the connection is closed
             return self.transport.remote or ""
         host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(host, port)
 
     @property
     def path(self) -> str:

@@ -3,15 +3,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 from aiohttp import WSCloseCode, hdrs, web
 
 from chassis.auth.public import is_public
-from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, current_call, enter, leave
-from chassis.errors import ChassisError, InvalidInput
+from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, current_call, enter, is_cancelled, leave
+from chassis.errors import ChassisError, InvalidInput, PermissionDenied, Unauthorized
 from chassis.http.call import HttpCall
 from chassis.http.handler import Application, HandlerEnd
 
@@ -36,18 +36,21 @@ class Edge:
     """Where requests come in and answers go out: the only place that turns an error into a response.
 
     What the requests of a route go through is composed once, by `compose`, when all routes are known. `timeout` is the
-    time in seconds that a request may take, connections that were upgraded left aside.
+    time in seconds that a request may take, connections that were upgraded left aside. `probes` are the paths that are
+    asked for all the time.
     """
 
-    def __init__(self, interceptors: Sequence[Interceptor], *, timeout: float | None = None) -> None:
+    def __init__(
+        self, interceptors: Sequence[Interceptor], *, timeout: float | None = None, probes: Collection[str] = ()
+    ) -> None:
         self._interceptors = tuple(interceptors)
         self._timeout = timeout
+        self._probes = probes
         self._router: web.UrlDispatcher | None = None
         self._chains: dict[tuple[web.AbstractRoute, str], _Chain] = {}
         self._unknown: _Chain = (UNKNOWN, _refuse)
         self._malformed: _Chain = (MALFORMED, compose(self._interceptors, MALFORMED, _refuse))
         self._running: dict[object, HttpCall] = {}
-        self.was_cut = False
 
     @property
     def running(self) -> int:
@@ -70,7 +73,7 @@ class Edge:
                 self._chains[route, hdrs.METH_ANY] = self._compose(path, "other", is_public(route.handler), end)
 
     def _compose(self, path: str, verb: str, public: bool, end: Proceed) -> _Chain:
-        method = Method("http", "server", path, "", verb, Kind.UNARY_UNARY, public=public)
+        method = Method("http", "server", path, "", verb, Kind.UNARY_UNARY, public=public, probe=path in self._probes)
         return method, compose(self._interceptors, method, end)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -112,7 +115,7 @@ class Edge:
     async def _answer(self, call: HttpCall, error: BaseException) -> web.StreamResponse:
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             raise error
-        if isinstance(error, asyncio.CancelledError) and call.task is not None and call.task.cancelling():
+        if isinstance(error, asyncio.CancelledError) and call.task is not None and is_cancelled():
             if not call.cut:
                 raise error  # the client is gone
             call.task.uncancel()  # by the stop of the server: there still is somebody to tell
@@ -124,7 +127,9 @@ class Edge:
             return begun
         # Its head is out and says that all is well: only a broken connection can still tell that it is not.
         if isinstance(begun, web.WebSocketResponse):
-            await _close(begun, WSCloseCode.INTERNAL_ERROR)
+            # RFC 6455, section 7.4.1: that a token is not valid any more is no fault of the server's.
+            refused = isinstance(error, Unauthorized | PermissionDenied)
+            await _close(begun, WSCloseCode.POLICY_VIOLATION if refused else WSCloseCode.INTERNAL_ERROR)
         _break(call, begun)
         return begun
 
@@ -142,8 +147,8 @@ class Edge:
         if call is not None and call.task is not None and not isinstance(call.response, web.WebSocketResponse):
             call.task.cancel()
 
-    async def drain(self, grace: float) -> None:
-        """Wait until no request is worked on; what still is after `grace` seconds is cut."""
+    async def drain(self, grace: float) -> int:
+        """Wait until no request is worked on; what still is after `grace` seconds is cut. Returns how many were."""
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
         responses = [call.response for call in self._running.values()]
@@ -154,8 +159,9 @@ class Edge:
         ]
         while (tasks := self._tasks()) and (remaining := until - loop.time()) > 0:
             await asyncio.wait(tasks, timeout=remaining)
-        for call in self._running.values():
-            self.was_cut = call.cut = True
+        cut = list(self._running.values())
+        for call in cut:
+            call.cut = True
             _log.warning(
                 "request cut off by the stop of the server",
                 extra={"method": call.verb, "path": call.path, "request_id": call.request_id},
@@ -164,6 +170,7 @@ class Edge:
                 call.task.cancel()
         if tasks := self._tasks() + closing:
             await asyncio.wait(tasks, timeout=_CUT_TIMEOUT)
+        return len(cut)
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         return [call.task for call in self._running.values() if call.task is not None]

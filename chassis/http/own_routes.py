@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context
+from collections.abc import Collection
+from contextvars import Context, copy_context
 from typing import Protocol
 
 from aiohttp import web
 
 from chassis.auth.public import public
+from chassis.config.checks import HEALTH, LIVE, READY
 from chassis.health import Health, liveness, to_json
 
 
@@ -24,23 +26,26 @@ class Exposition(Protocol):
 class OwnRoutes:
     """The routes that every service has: they need no credentials, and tell nothing but health and figures."""
 
-    LIVE = "/health/live"
-    READY = "/health/ready"
-    HEALTH = "/health"
-
     def __init__(self, health: Health, metrics: Exposition | None = None, metrics_path: str = "/metrics") -> None:
         self._health = health
         self._metrics = metrics if metrics is not None and metrics.enabled else None
-        self._metrics_path = metrics_path
+        self._handlers = {LIVE: self.live, READY: self.ready, HEALTH: self.both}
+        if self._metrics is not None:
+            self._handlers[metrics_path] = self.scrape
         self._pages: dict[str, asyncio.Task[tuple[str, bytes]]] = {}
+        self._context = Context()
+
+    @property
+    def paths(self) -> Collection[str]:
+        """Where they are."""
+        return self._handlers.keys()
 
     def add_to(self, app: web.Application) -> None:
         """Register them. Raises ValueError where the service has taken the path of one."""
-        routes = {self.LIVE: self.live, self.READY: self.ready, self.HEALTH: self.both}
-        if self._metrics is not None:
-            routes[self._metrics_path] = self.scrape
+        # That of the service's start: what a page logs is the service's, and part of no call.
+        self._context = copy_context()
         taken = {resource.canonical for resource in app.router.resources()}
-        for path, handler in routes.items():
+        for path, handler in self._handlers.items():
             if path in taken:
                 raise ValueError(f"the route {path} is the chassis' own: choose another path for yours")
             app.router.add_get(path, handler)
@@ -76,7 +81,7 @@ class OwnRoutes:
         if page is None:
             assert self._metrics is not None
             work = asyncio.to_thread(self._metrics.exposition, accept)
-            page = self._pages[accept] = asyncio.get_running_loop().create_task(work, context=Context())
+            page = self._pages[accept] = asyncio.get_running_loop().create_task(work, context=self._context.copy())
             page.add_done_callback(lambda done: self._pages.pop(accept))
         return page
 

@@ -16,6 +16,8 @@ from chassis.http.refusals import HeaderTooLarge
 
 _log = logging.getLogger("chassis.http")
 
+# Seconds after which an idle connection is closed.
+_KEEPALIVE_TIMEOUT = 75.0
 # Seconds for what is left on connections once all requests have ended.
 _CLOSING_TIMEOUT = 0.5
 
@@ -63,8 +65,9 @@ class Runner(web.AppRunner):
         super().__init__(app, shutdown_timeout=_CLOSING_TIMEOUT)
         self._edge = edge
         # The interceptors write the line for a request; aiohttp's own would be a second one.
-        self._options = {"access_log": None, "logger": _log, **options}
+        self._options = {"access_log": None, "logger": _log, "keepalive_timeout": _KEEPALIVE_TIMEOUT, **options}
         self.grace = 0.0
+        self.cut = 0  # requests, by the shutdown
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -79,4 +82,4 @@ class Runner(web.AppRunner):
                 await super().shutdown()
         except Exception:
             _log.exception("a hook of on_shutdown failed")
-        await self._edge.drain(max(0.0, until - asyncio.get_running_loop().time()))
+        self.cut = await self._edge.drain(max(0.0, until - asyncio.get_running_loop().time()))

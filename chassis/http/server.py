@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from chassis.address import host_port
 from chassis.call import Interceptor
 from chassis.component import Component, StartError
 from chassis.health import Health
@@ -20,10 +21,11 @@ class HttpServer(Component):
 
     `routes` is given aiohttp's Application, to register whatever aiohttp can serve. Port 0 takes a free one; `port`
     says which, once started. `max_header_bytes` is the limit for the request line and for each header,
-    `keepalive_timeout` the time in seconds after which an idle connection is closed, `request_timeout` how many seconds
-    a request may take (None: any time), and `grace` how many running requests get when the server stops.
+    `request_timeout` how many seconds a request may take (None: any time), and `grace` how many running requests get
+    when the server stops.
 
-    `start` raises `StartError` where it cannot listen, and ValueError where a route takes one of the chassis' paths.
+    `start` raises `StartError` where it cannot listen, and ValueError where a route takes one of the chassis' paths;
+    `stop` raises TimeoutError where requests had to be cut off.
     """
 
     name = "http"
@@ -40,7 +42,6 @@ class HttpServer(Component):
         metrics_path: str = "/metrics",
         max_body_bytes: int = 1024 * 1024,
         max_header_bytes: int = 16 * 1024,
-        keepalive_timeout: float = 75.0,
         request_timeout: float | None = None,
         grace: float = 20.0,
     ) -> None:
@@ -49,35 +50,23 @@ class HttpServer(Component):
         self.host = host
         self.port = port
         self.grace = grace
-        # When running requests are cut, on the clock of the event loop; in place of `grace` once it is known.
-        self.deadline: float | None = None
         self._routes = routes
         self._own = OwnRoutes(health, metrics, metrics_path)
         self._max_body_bytes = max_body_bytes
-        self._edge = Edge(interceptors, timeout=request_timeout)
-        self._options = {
-            "max_line_size": max_header_bytes,
-            "max_field_size": max_header_bytes,
-            "keepalive_timeout": keepalive_timeout,
-        }
+        self._edge = Edge(interceptors, timeout=request_timeout, probes=self._own.paths)
+        self._options = {"max_line_size": max_header_bytes, "max_field_size": max_header_bytes}
         self._runner: Runner | None = None
         self._listener: asyncio.Server | None = None
 
     @property
     def address(self) -> str:
         """Where it listens, as `host:port`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def running(self) -> int:
         """How many requests are being worked on right now."""
         return self._edge.running
-
-    @property
-    def was_cut(self) -> bool:
-        """Whether requests had to be cut off when it stopped."""
-        return self._edge.was_cut
 
     async def start(self) -> None:
         app = await self._application()
@@ -100,9 +89,10 @@ class HttpServer(Component):
         if listener is not None:
             listener.close()
         if runner is not None:
-            left = None if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
-            runner.grace = self.grace if left is None else max(left, 0.05)
+            runner.grace = self.time_to_end(self.grace)
             await runner.cleanup()
+            if runner.cut:
+                raise TimeoutError(f"{runner.cut} requests had to be cut off")
 
     async def _application(self) -> web.Application:
         app = web.Application(client_max_size=self._max_body_bytes)

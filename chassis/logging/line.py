@@ -75,6 +75,8 @@ def _second(seconds: int) -> str:
 def fields_of_method(method: Method) -> dict[str, str]:
     """Give the fields that say which method a line is about: `method`, for HTTP with `path`, for events `topic`.
 
+    Calls going out over gRPC have the `target` of their channel beside it.
+
     >>> from chassis.call import Kind
     >>> fields_of_method(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
     {'method': '/pkg.Greeter/Greet'}
@@ -83,7 +85,7 @@ def fields_of_method(method: Method) -> dict[str, str]:
         return {"topic": method.path}
     if method.system == "http":
         return {"method": method.name, "path": method.path}
-    return {"method": method.path}
+    return {"method": method.path, "target": method.target} if method.target else {"method": method.path}
 
 
 class Lines:

@@ -12,6 +12,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from chassis.errors import ChassisError
+from chassis.text import text_of
 
 MAX_TEXT = 16_384
 """Characters of one text; what is longer is cut, and the line says so."""
@@ -59,10 +60,7 @@ def error_text(error: BaseException) -> str:
     >>> error_text(KeyError("id"))
     "KeyError: 'id'"
     """
-    try:
-        text = str(error)
-    except Exception:  # a broken __str__ must not hide the error that it belongs to
-        text = "(its text could not be read)"
+    text = text_of(error)
     if isinstance(error, ChassisError) and text:
         return limited(text)
     return limited(f"{type(error).__name__}: {text}" if text else type(error).__name__)

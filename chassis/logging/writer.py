@@ -11,8 +11,9 @@ from collections.abc import Callable
 from chassis.logging.call_line import CallLine
 from chassis.logging.sink import Sink
 
-_BATCH = 256  # lines for one write
-_GATHERING = 0.02  # seconds that lines are gathered for, so that not each of them wakes the thread
+_BATCH = 512  # lines for one write
+# Seconds that lines are gathered for, so that not each of them wakes the thread. Important ones are written at once.
+_GATHERING = 0.1
 _PAUSE = 1.0  # seconds before an output that failed is tried again
 _GONE = frozenset({errno.EPIPE, errno.EBADF})  # an output that will never take anything again
 
@@ -65,6 +66,8 @@ class Writer:
             self._drop(1)
             return
         queue.append(item)
+        if important:
+            self._hurry.set()
         # Set only for a thread that sleeps: setting it for each line would cost more than all the rest here.
         if self._idle:
             self._wake.set()

@@ -16,6 +16,7 @@ from chassis.metrics.series import (
     UnrecordedGauge,
     UnrecordedHistogram,
 )
+from chassis.text import clean
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -32,7 +33,7 @@ _MAX_VALUE_LENGTH = 512
 
 def _text(value: object) -> str:
     # Values may come from callers: one that cannot be encoded must not take the whole page of metrics with it.
-    return str(value)[:_MAX_VALUE_LENGTH].encode(errors="replace").decode()
+    return clean(str(value)[:_MAX_VALUE_LENGTH])
 
 
 S = TypeVar("S", CounterSeries, GaugeSeries, HistogramSeries)
@@ -47,9 +48,12 @@ class Family(Generic[S]):
     _series_class: ClassVar[type[Any]]
     _unrecorded_class: ClassVar[type[Any]]
 
-    def __init__(self, instrument: Instrument[Any], name: str, constant: Mapping[str, str], *, enabled: bool) -> None:
+    def __init__(
+        self, instrument: Instrument[Any], namespace: str, constant: Mapping[str, str], *, enabled: bool
+    ) -> None:
         self.instrument = instrument
-        self.name = name
+        self.namespace = namespace
+        self.name = f"{namespace}_{instrument.name}"
         self._constant = dict(constant)
         self._series: dict[tuple[str, ...], S] = {}
         self._lock = Lock()
@@ -99,8 +103,9 @@ class Family(Generic[S]):
         """The family without its series."""
         from prometheus_client import Metric
 
-        family = self.name.removesuffix("_total") if self.instrument.kind == "counter" else self.name
-        return [Metric(family, self.instrument.documentation, self.instrument.kind, self.instrument.unit)]
+        instrument = self.instrument
+        name = f"{self.namespace}_{instrument.family}"
+        return [Metric(name, instrument.documentation, instrument.kind, instrument.unit)]
 
     def collect(self) -> Iterable[Metric]:
         """The family with all its series as they are now."""

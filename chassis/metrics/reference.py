@@ -19,7 +19,8 @@ names.
 - `status_code` of RPCs and events is the code's name, `NOT_FOUND`; of HTTP requests it is the status, `404`.
 - `method` of RPCs is the full path, `/cqc.services.v1.AssetRegistry/GetAsset`; of HTTP requests it is the verb.
 - `path` is the route's template, `/assets/{id}`. Methods and paths that do not exist share the value `unknown`.
-- A stream is one call, recorded at its end.
+- A stream is one call, recorded at its end. `grpc.health.v1.Health/Watch` is not recorded: it ends, as CANCELLED, when
+  its watcher goes.
 - No instrument has more than 2,000 series: further label values are recorded in one series named `overflow`.
 """
 

@@ -135,13 +135,13 @@ class Metrics:
             return cast("F", self._add(instrument))
 
     def _add(self, instrument: Instrument[Any]) -> Family[Any]:
-        name = f"{self.namespace}_{instrument.name}"
-        family = _CLASSES[instrument.kind](instrument, name, {"service": self.service_name}, enabled=self.enabled)
+        constant = {"service": self.service_name}
+        family = _CLASSES[instrument.kind](instrument, self.namespace, constant, enabled=self.enabled)
         if self.enabled:
             try:
                 self.registry.register(family)
             except ValueError as error:
-                raise ValueError(f"cannot declare {name!r}: a collector of a library has that name") from error
+                raise ValueError(f"cannot declare {family.name!r}: a collector of a library has that name") from error
         self._families[instrument.name] = family
         self._taken.update(dict.fromkeys(instrument.names, instrument))
         return family

@@ -69,7 +69,12 @@ class Accepting:
         server = self._make()
         self._servers.add(server)
         starting = _Starting(server)
-        await starting
+        try:
+            await starting
+        except BaseException:
+            self._servers.discard(server)
+            await _stop(server, 0)
+            raise
         self._current = server
         if not starting.tasks:
             _log.warning("this version of grpc does not tell when it stops accepting calls: the port would stay closed")

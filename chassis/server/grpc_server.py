@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from chassis.address import host_port
 from chassis.call import Interceptor
 from chassis.component import Component, StartError
 from chassis.errors import Temporary
@@ -60,7 +61,8 @@ class GrpcServer(Component):
     """The aio gRPC server: user services, health and reflection behind one handler and one stack of interceptors.
 
     `register` is called with what generated `add_…_to_server` functions need. Port 0 takes a free one; `port` says
-    which, once started. `grace` is the time in seconds that running calls get when it stops.
+    which, once started. `grace` is the time in seconds that running calls get when it stops; `stop` raises TimeoutError
+    where some had to be cut off.
 
     Where its port closes by itself it is opened again. `lost` is called each time; `given_up`, with the reason, where
     that did not succeed within a few seconds.
@@ -86,8 +88,6 @@ class GrpcServer(Component):
         self.host = host
         self.port = port
         self.grace = grace
-        # When running calls are cut, on the clock of the event loop; in place of `grace` once it is known.
-        self.deadline: float | None = None
         self._limits = limits or Limits()
         limit = self._limits.max_send_message_bytes
         self._serving = Serving(limit if limit >= 0 else math.inf)
@@ -118,12 +118,15 @@ class GrpcServer(Component):
     @property
     def address(self) -> str:
         """Where it listens, as `host:port`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
     async def start(self) -> None:
         await self._accepting.start()
-        await self._health.start()
+        try:
+            await self._health.start()
+        except BaseException:
+            await self._accepting.stop(0)
+            raise
 
     async def tell_health(self) -> None:
         """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
@@ -135,15 +138,17 @@ class GrpcServer(Component):
 
     async def stop(self) -> None:
         await self._health.stop()
-        loop = asyncio.get_running_loop()
-        grace = self.grace if self.deadline is None else max(self.deadline - loop.time(), 0.05)
+        grace = self.time_to_end(self.grace)
+        cut: list[str] = []
         # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.
-        cut = loop.call_later(grace, self._cut)
+        cutting = asyncio.get_running_loop().call_later(grace, self._cut, cut)
         try:
             await self._accepting.stop(grace)
         finally:
-            cut.cancel()
+            cutting.cancel()
         await self._serving.idle()
+        if cut:
+            raise TimeoutError(f"{len(cut)} calls had to be cut off")
 
     def _bound(self) -> grpc.aio.Server:
         self._try_port()
@@ -165,17 +170,13 @@ class GrpcServer(Component):
         except OSError as error:
             raise StartError.cannot_listen("grpc", self.host, self.port, error) from error
 
-    def _cut(self) -> None:
+    def _cut(self, cut: list[str]) -> None:
         self._serving.cut = True
         for call in self._serving.calls:
+            cut.append(call.method.path)
             _log.warning("call cut off by the stop of the server", extra={"method": call.method.path})
 
     @property
     def running(self) -> int:
         """How many calls are being worked on right now."""
         return len(self._serving.calls)
-
-    @property
-    def was_cut(self) -> bool:
-        """Whether calls had to be cut off when it stopped."""
-        return self._serving.cut

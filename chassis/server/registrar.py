@@ -9,7 +9,7 @@ import grpc
 from chassis.auth.public import is_public
 from chassis.call import Interceptor, Method
 from chassis.errors import ResourceExhausted
-from interceptors.edge import Serving
+from interceptors.edge import Serving, told_metadata
 from interceptors.handlers import UNKNOWN, ComposedHandler, behaviour_of, unknown_handler
 
 # What a header costs beside its name and value (RFC 9113, section 6.5.2).
@@ -68,6 +68,7 @@ class Handlers(grpc.GenericRpcHandler):
         open_to_all = frozenset(public)
         self._interceptors = tuple(interceptors)
         self._serving = serving
+        serving.tells_metadata = True
         self._composed: dict[str, ComposedHandler] = {}
         for path, handler in handlers.items():
             kind, behaviour = behaviour_of(handler)
@@ -81,7 +82,8 @@ class Handlers(grpc.GenericRpcHandler):
         """Find the handler for a path; there is one for every path."""
         path = handler_call_details.method
         size = len(path)
-        for name, value in handler_call_details.invocation_metadata:
+        told_metadata.set(metadata := handler_call_details.invocation_metadata)
+        for name, value in metadata:
             size += len(name) + len(value) + _OF_EACH_HEADER
         if size > self._max_metadata_bytes:
             return self._too_much

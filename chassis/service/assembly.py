@@ -11,7 +11,8 @@ from chassis.component import Component, Components, StartError, StopFailure
 from chassis.config import ConfigurationError
 from chassis.health import Health, HealthWatch
 from chassis.logging import Logs
-from chassis.metrics import HEALTH_CHECK_UP, LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES, Metrics
+from chassis.metrics import Metrics
+from chassis.metrics.catalogue import HEALTH_CHECK_UP, LOG_RECORDS_DROPPED, SPANS_DROPPED, TASK_CRASHES
 from chassis.service.channels import Channels
 from chassis.service.loop_watch import LoopWatch, code_of
 from chassis.service.parts import Context, make_parts
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from chassis.config import Config, ServerConfig
     from chassis.http import HttpServer
     from chassis.server import GrpcServer
-    from chassis.service.events import Subscriptions
     from chassis.service.service import ServiceChassis
 
 _log = logging.getLogger("chassis.service")
@@ -57,29 +57,30 @@ class Assembly:
         self._service = service
         self._config = config
         self._end: asyncio.Future[str] | None = None
-        self.logs = Logs(
-            config.service.name,
-            level=config.log.level,
-            format=config.log.format,
-            output=config.log.output,
-            buffer_records=config.log.buffer_records,
-        )
         self.metrics = Metrics(
             config.service.name,
-            namespace=config.metrics.namespace or None,
+            namespace=config.metrics.namespace,
             enabled=config.metrics.enabled,
             version=config.service.version,
         )
         self.tracing = Tracing(
-            config.tracing.service_name or config.service.name,
+            config.tracing.service_name,
             version=config.service.version,
-            environment=config.tracing.environment or config.service.env,
+            environment=config.tracing.environment,
             enabled=config.tracing.enabled,
             endpoint=config.tracing.endpoint.reveal(),
             export_mode=config.tracing.export_mode,
             insecure=config.tracing.insecure,
             sample_rate=config.tracing.sample_rate,
             batch_timeout=config.tracing.batch_timeout,
+        )
+        self.logs = Logs(
+            config.service.name,
+            level=config.log.level,
+            format=config.log.format,
+            output=config.log.output,
+            buffer_records=config.log.buffer_records,
+            trace=self.tracing.current if self.tracing.enabled else None,
         )
         self.metrics.get(LOG_RECORDS_DROPPED).set_function(lambda: self.logs.dropped)
         self.metrics.get(SPANS_DROPPED).set_function(lambda: self.tracing.dropped)
@@ -105,7 +106,6 @@ class Assembly:
         )
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
-        self._subscriptions: Subscriptions | None = None
 
     def part(self, name: str) -> Any:
         """Give a part; raises where the service does not use it."""
@@ -150,9 +150,10 @@ class Assembly:
         return self._components.starting
 
     @property
-    def stopping(self) -> str | None:
-        """The part that is being stopped right now."""
-        return self._components.stopping
+    def held_up_by(self) -> str | None:
+        """The part that is being started or stopped right now, and whose code blocks the event loop."""
+        part = self._components.stopping or self._components.starting
+        return " in ".join(filter(None, (part, self.loop_watch.blocked_by))) or None
 
     async def start(self) -> None:
         """Start all parts in order; on an error those that run are stopped in reverse."""
@@ -171,8 +172,7 @@ class Assembly:
             raise
 
     async def _roll_back(self) -> None:
-        deadline = asyncio.get_running_loop().time() + self._config.server.shutdown_timeout
-        _tell_of(await self._components.stop(deadline=deadline))
+        await self._stop_parts(asyncio.get_running_loop().time() + self._config.server.shutdown_timeout)
         await self.loop_watch.stop()
         await self.logs.stop()
 
@@ -194,8 +194,7 @@ class Assembly:
         if "bus" in self._parts:
             from chassis.service.events import Subscriptions
 
-            self._subscriptions = Subscriptions(self._service, self.part("bus"))
-            await start(self._subscriptions)
+            await start(Subscriptions(self._service, self.part("bus")))
         self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
         self._grpc = make_grpc(self._config, self._service, interceptors, self.health, self.metrics, self.end)
         # Watched from here to the very end: nobody waits for a loop that imports and prepares before it serves.
@@ -220,18 +219,20 @@ class Assembly:
         self.health.drain()
         _log.info("service stopping", extra={"drain_delay_seconds": server.drain_delay})
         await asyncio.sleep(min(server.drain_delay, max(deadline - loop.time(), 0)))
-        # Most of what is left of the time is for the work under way, but the parts behind it need some to close.
-        cut_at = loop.time() + (deadline - loop.time()) * _SHARE_FOR_CALLS
-        serving = [server for server in (self._grpc, self._http) if server is not None]
-        for each in (*serving, self._subscriptions):
-            if each is not None:
-                each.deadline = cut_at
-        failures = await self._components.stop(deadline=deadline)
-        failures += [StopFailure(each.name, "calls had to be cut off") for each in serving if each.was_cut]
-        _tell_of(failures)
+        failures = await self._stop_parts(deadline)
         _log.info("service stopped")
         await self.loop_watch.stop()
         await self.logs.stop()
+        return failures
+
+    async def _stop_parts(self, deadline: float) -> list[StopFailure]:
+        now = asyncio.get_running_loop().time()
+        for component in self._components:
+            # Most of what is left of the time is for the work under way, but the parts behind it need some to close.
+            component.deadline = now + (deadline - now) * _SHARE_FOR_CALLS
+        failures = await self._components.stop(deadline=deadline)
+        for failure in failures:
+            _log.error("%s did not stop by itself: %s", failure.name, failure.reason, extra={"component": failure.name})
         return failures
 
     def _stack(self) -> list[Interceptor]:
@@ -240,7 +241,7 @@ class Assembly:
             metrics=self.metrics,
             logs=self.logs,
             authenticator=authenticator_of(self._config),
-            quiet=[self._config.metrics.path],
+            translate=self._service.translate,
         )
         return list(self._service.interceptors(default))
 
@@ -257,12 +258,7 @@ def authenticator_of(config: Config) -> Authenticator | None:
     """
     from chassis.auth import from_config
 
-    return from_config(config.auth, lambda key: config.origins.get(key, "default"))
-
-
-def _tell_of(failures: list[StopFailure]) -> None:
-    for failure in failures:
-        _log.error("%s did not stop by itself: %s", failure.name, failure.reason, extra={"component": failure.name})
+    return from_config(config.auth, config.origin_of)
 
 
 def _warn_of_open_ports(server: ServerConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from chassis.config import ConfigurationError
 from chassis.retry import Policy
 
 _log = logging.getLogger("chassis.service")
+
+_GRACE = 20.0  # seconds that handlers get where the service has no deadline for its stop
 
 if TYPE_CHECKING:
     from chassis.config import Config
@@ -29,7 +30,7 @@ def make_bus(config: Config, broker: MemoryBroker | None, around: Sequence[Inter
         service_name=config.service.name,
         around=around,
         metrics=metrics,
-        consumer_name=section.consumer_name or None,
+        consumer_name=section.consumer_name,
         max_deliver=section.max_deliver,
         ack_wait=section.ack_wait,
         max_ack_pending=section.max_ack_pending,
@@ -42,7 +43,7 @@ def _backend(config: Config, broker: MemoryBroker | None, metrics: Metrics) -> B
     section = config.eventbus
     streams = streams_for(section.stream_name)
     if section.backend == "memory":
-        if broker is None and config.origins.get("eventbus.backend", "default").startswith("default"):
+        if broker is None and config.is_default("eventbus.backend"):
             _log.warning(
                 "events stay in this process: set eventbus.servers, or eventbus.backend to memory if that is meant"
             )
@@ -66,14 +67,11 @@ class Subscriptions(Component):
     def __init__(self, service: ServiceChassis, bus: Bus) -> None:
         self._service = service
         self._bus = bus
-        # When handlers are cut off, on the clock of the event loop; the bus's own grace until it is known.
-        self.deadline: float | None = None
 
     async def start(self) -> None:
         await self._bus.subscribe_all(self._service)
 
     async def stop(self) -> None:
-        left = None if self.deadline is None else max(self.deadline - asyncio.get_running_loop().time(), 0.05)
-        cut = await self._bus.drain(left)
+        cut = await self._bus.drain(self.time_to_end(_GRACE))
         if cut:
-            raise RuntimeError(f"handlers were cut off: {'; '.join(cut)}")
+            raise TimeoutError(f"handlers had to be cut off: {'; '.join(cut)}")

@@ -19,7 +19,8 @@ from typing import Final
 
 import interceptors
 from chassis.component import Component
-from chassis.metrics import EVENT_LOOP_LAG, Metrics
+from chassis.metrics import Metrics
+from chassis.metrics.catalogue import EVENT_LOOP_LAG
 
 _log = logging.getLogger("chassis.loop")
 
@@ -77,6 +78,14 @@ class LoopWatch(Component):
             return None
         return f"the event loop was blocked for longer than {self._limit:g} s"
 
+    @property
+    def blocked_by(self) -> str | None:
+        """Whose code blocks the event loop right now, with its place; for other threads. None where nobody's does."""
+        if self._heartbeat is None or time.monotonic() - self._due < _SLOWEST:
+            return None
+        steps = self._steps()
+        return _place(*steps[self._culprit(steps)]) if steps else None
+
     async def start(self) -> None:
         self._loop_thread = threading.get_ident()
         self._stopping.clear()
@@ -131,20 +140,18 @@ class LoopWatch(Component):
                 self._tell(due, blocked)
 
     def _tell(self, due: float, blocked: float) -> None:
-        frame = sys._current_frames().get(self._loop_thread)
-        # From within outwards. At once: frames that go on have other lines, and then it is no longer the same `due`.
-        steps = [(each.f_code, line) for each, line in traceback.walk_stack(frame)] if frame is not None else []
+        steps = self._steps()
         if not steps or self._due != due:
             return
-        at = next((number for number, (code, _) in enumerate(steps) if self._is_of_the_service(code)), 0)
+        at = self._culprit(steps)
         fatal = blocked > self._limit
         if not fatal and not self._may_tell(steps[at]):
             return
         code, line = steps[at]
         _log.log(
             logging.ERROR if fatal else logging.WARNING,
-            "the event loop has been blocked for %.1f s by %s (%s:%d), and nothing else is served%s",
-            blocked, code.co_qualname, code.co_filename, line, ": the process counts as stuck" if fatal else "",
+            "the event loop has been blocked for %.1f s by %s, and nothing else is served%s",
+            blocked, _place(code, line), ": the process counts as stuck" if fatal else "",
             extra={
                 "file": code.co_filename,
                 "line": line,
@@ -154,6 +161,15 @@ class LoopWatch(Component):
             },
         )  # fmt: skip
         self._untold = 0
+
+    def _steps(self) -> list[_Step]:
+        """Where the loop's thread stands, from within outwards."""
+        frame = sys._current_frames().get(self._loop_thread)
+        # At once: frames that go on have other lines, and then it is no longer the same `due`.
+        return [(each.f_code, line) for each, line in traceback.walk_stack(frame)] if frame is not None else []
+
+    def _culprit(self, steps: list[_Step]) -> int:
+        return next((number for number, (code, _) in enumerate(steps) if self._is_of_the_service(code)), 0)
 
     def _is_of_the_service(self, code: CodeType) -> bool:
         file = code.co_filename
@@ -183,6 +199,10 @@ def code_of(cls: type) -> str:
     module = sys.modules.get(cls.__module__.partition(".")[0])
     folders = list(getattr(module, "__path__", ()))
     return str(folders[0] if folders else getattr(module, "__file__", None) or "")
+
+
+def _place(code: CodeType, line: int) -> str:
+    return f"{code.co_qualname} ({code.co_filename}:{line})"
 
 
 def _written(step: _Step) -> str:

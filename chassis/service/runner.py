@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn, Self
 
 from chassis.config import ConfigurationError
 from chassis.service.service import ServiceChassis
@@ -30,8 +33,9 @@ def run(service: ServiceChassis) -> int:
 
     Raises ConfigurationError for what comes to light only when the service is put together.
     """
-    with asyncio.Runner(loop_factory=_loop_factory(service.config.server.uvloop)) as runner:
-        return runner.run(_Run(service).main())
+    factory = _loop_factory(service.config.server.uvloop)
+    with _Watchdog(service) as watchdog, asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_Run(service, watchdog).main())
 
 
 def _loop_factory(wanted: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -45,27 +49,84 @@ def _loop_factory(wanted: bool) -> Callable[[], asyncio.AbstractEventLoop] | Non
     return factory
 
 
-class _Run:
-    """One life of a service under signals."""
+class _Watchdog:
+    """Ends the process where a stop takes too long: in a thread, because what is late may be the event loop itself.
+
+    `begin` may be called wherever Python calls signal handlers, in the middle of anything, itself included: it takes no
+    lock that the interrupted code could hold, and decides nothing.
+    """
 
     def __init__(self, service: ServiceChassis) -> None:
         self._service = service
         self._timeout = service.config.server.shutdown_timeout
+        # The numbers of signals, 0 for a stop that begins without one, and None for the end of all.
+        self._events: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self.began: float | None = None
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="chassis-watchdog", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.put(None)
+
+    def begin(self, number: int = 0) -> None:
+        """A stop begins, unless it has begun before; with a second signal it is not waited for."""
+        self.began = self.began or time.monotonic()
+        self._events.put(number)
+
+    def _watch(self) -> None:
+        signals, left = 0, None
+        while left is None or left > 0:
+            try:
+                number = self._events.get(timeout=left)
+            except queue.Empty:
+                break
+            if number is None:
+                return
+            signals += number > 0
+            if signals > 1:
+                _log.warning("second signal: exiting at once")
+                self._exit(SECOND_SIGNAL)
+            if number:
+                _log.info("signal received", extra={"signal": signal.Signals(number).name})
+            assert self.began is not None
+            left = self.began + self._timeout + _MERCY - time.monotonic()
+        culprit = self._service.held_up_by or "the event loop, or a thread that it waits for,"
+        _log.error("the stop took too long: %s was still running and is cut off", culprit)
+        self._exit(CUT)
+
+    def _exit(self, code: int) -> NoReturn:
+        """Leave at once, past whatever still runs, but with the last words written."""
+        with contextlib.suppress(Exception):
+            self._service.flush_logs(timeout=0.5)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class _Run:
+    """One life of a service under signals."""
+
+    def __init__(self, service: ServiceChassis, watchdog: _Watchdog) -> None:
+        self._service = service
+        self._timeout = service.config.server.shutdown_timeout
+        self._watchdog = watchdog
         self._asked = asyncio.Event()
-        self._deadline: float | None = None
-        self._watchdog: threading.Timer | None = None
 
     async def main(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+            loop.add_signal_handler(number, self._asked.set)
+            # What a signal does even while the event loop is blocked.
+            _also_at_once(number, self._watchdog.begin)
         try:
             return await self._live()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-            if self._watchdog is not None:
-                self._watchdog.cancel()
+            # What the event loop still waits for when all is over, such as threads, has no more time than a stop.
+            self._watchdog.begin()
 
     async def _live(self) -> int:
         asked: asyncio.Task[Any] = asyncio.ensure_future(self._asked.wait())
@@ -93,36 +154,24 @@ class _Run:
             await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
             crashed = ended.done()
             if crashed:
-                self._begin_stop()
+                self._watchdog.begin()
         finally:
             ended.cancel()
-        failures = await self._service.stop(deadline=self._deadline)
+        # From the signal on, which the event loop may have come to hear of late.
+        used = time.monotonic() - began if (began := self._watchdog.began) is not None else 0.0
+        deadline = asyncio.get_running_loop().time() + self._timeout - used
+        failures = await self._service.stop(deadline=deadline)
         return CUT if failures or crashed else ENDED
 
-    def _on_signal(self, number: int) -> None:
-        if self._asked.is_set():
-            _log.warning("second signal: exiting at once")
-            self._exit(SECOND_SIGNAL)
-        _log.info("signal received", extra={"signal": signal.Signals(number).name})
-        self._begin_stop()
-        self._asked.set()
 
-    def _begin_stop(self) -> None:
-        self._deadline = asyncio.get_running_loop().time() + self._timeout
-        # A thread, because what is late may be the event loop itself.
-        self._watchdog = threading.Timer(self._timeout + _MERCY, self._too_late)
-        self._watchdog.daemon = True
-        self._watchdog.start()
+def _also_at_once(number: int, handler: Callable[[int], None]) -> None:
+    """Have a handler called between two steps of what the main thread does; the event loop hears of it as before."""
+    before = signal.getsignal(number)
 
-    def _too_late(self) -> None:
-        culprit = self._service.stopping or "the event loop"
-        _log.error("the stop took too long: %s was still running and is cut off", culprit, extra={"component": culprit})
-        self._exit(CUT)
+    def both(number: int, frame: FrameType | None) -> None:
+        handler(number)
+        if callable(before):
+            before(number, frame)
 
-    def _exit(self, code: int) -> None:
-        """Leave at once, past whatever still runs, but with the last words written."""
-        with contextlib.suppress(Exception):
-            self._service.flush_logs(timeout=0.5)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+    signal.signal(number, both)
+    signal.siginterrupt(number, False)

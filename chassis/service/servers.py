@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chassis.call import Interceptor
 from chassis.config import ConfigurationError
-from chassis.metrics import GRPC_PORT_LOST
+from chassis.metrics.catalogue import GRPC_PORT_LOST
 from chassis.server import GrpcServer, Limits
 
 if TYPE_CHECKING:
@@ -79,4 +79,5 @@ def make_http(
         metrics_path=config.metrics.path,
         max_body_bytes=section.http_max_body_bytes,
         max_header_bytes=section.max_metadata_bytes,
+        request_timeout=section.http_request_timeout or None,
     )

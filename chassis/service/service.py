@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from chassis.call import Interceptor
 from chassis.component import Component, StopFailure
 from chassis.config import Config, load
-from chassis.service.assembly import Assembly, authenticator_of
+from chassis.service.assembly import Assembly
 
 if TYPE_CHECKING:
     import grpc
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chassis.logging import Logger
     from chassis.metrics import Metrics
     from chassis.service.tasks import OnCrash
+    from interceptors.errors import Translation
 
 _Component = TypeVar("_Component", bound=Component)
 
@@ -51,6 +52,9 @@ class ServiceChassis:
 
     schema: ClassVar[str | Path | None] = None
     """SQL, or a file with SQL, that is applied to the database once, before the service is ready."""
+
+    translate: ClassVar[Mapping[type[BaseException], Translation]] = {}
+    """What exceptions of libraries mean: their classes, to an error's class or a function that makes it of them."""
 
     Settings: ClassVar[type | None] = None
     """A dataclass or attrs class with its own configuration: the section `settings`, and `self.config.settings`."""
@@ -159,10 +163,12 @@ class ServiceChassis:
 
         Raises ConfigurationError with all problems at once.
         """
+        from chassis.auth import problems_of
+
         defaults = {"service.name": cls.name or cls.__name__.lower()}
         if cls.version:
             defaults["service.version"] = cls.version
-        config = load(
+        return load(
             cls.Settings,
             prefix=cls.env_prefix,
             file=file,
@@ -171,10 +177,9 @@ class ServiceChassis:
             defaults=defaults,
             overrides=overrides,
             dev=dev,
+            # Keys that nothing can be verified with are found here, and not when the service has half started.
+            also=problems_of,
         )
-        # Keys that nothing can be verified with are found here, and not when the service has half started.
-        authenticator_of(config)
-        return config
 
     async def start(self) -> None:
         """Start everything in order; returns when the service is ready. On an error all that ran is stopped again."""
@@ -189,9 +194,9 @@ class ServiceChassis:
         return await self._assembly.stop(deadline)
 
     @property
-    def stopping(self) -> str | None:
-        """The part that is being stopped right now, for the message when that takes too long."""
-        return self._assembly.stopping
+    def held_up_by(self) -> str | None:
+        """The part that starts or stops right now, and the code that blocks the event loop; for other threads."""
+        return self._assembly.held_up_by
 
     def flush_logs(self, timeout: float) -> None:
         """Write what is waiting, for at most `timeout` seconds; for the last words of a process."""

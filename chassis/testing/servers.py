@@ -18,7 +18,7 @@ import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -64,7 +64,8 @@ class ServersForTests:
         name = f"test_{next(self._numbers)}"
         server = self.postgres
         server.create_database(name)
-        return DatabaseForTest(server.host, server.port, server.user, Secret(server.password), name)
+        password = Secret(server.password)
+        return DatabaseForTest(server.host, server.port, server.user, password, name, server.overrides(name))
 
     def account(self) -> AccountForTest:
         """Give an account of NATS that nobody else has, with a JetStream of its own."""
@@ -73,14 +74,16 @@ class ServersForTests:
             # The server reads its configuration again for them: more than one at a time.
             self._accounts = [f"test_{next(self._numbers)}" for _ in range(_ACCOUNTS_AT_A_TIME)]
             server.add_accounts(*self._accounts)
-        return AccountForTest(server.url_of(self._accounts.pop()))
+        account = self._accounts.pop()
+        return AccountForTest(server.url_of(account), server.overrides(account))
 
     def keyspace(self) -> KeyspaceForTest:
         """Give a database of Redis that nobody else has."""
         server = self.redis
         number = next(self._numbers)
         assert number < _REDIS_DATABASES, "these are more tests than Redis has databases"
-        return KeyspaceForTest(server.host, server.port, Secret(server.password), number)
+        overrides = {**server.overrides(), "cache.db": number}
+        return KeyspaceForTest(server.host, server.port, Secret(server.password), number, overrides)
 
     def stop(self) -> None:
         """Stop all that run."""
@@ -100,23 +103,13 @@ class DatabaseForTest:
     user: str
     password: Secret
     name: str
+    overrides: Mapping[str, object] = field(repr=False, compare=False)
+    """The configuration of a service that uses it."""
 
     @property
     def dsn(self) -> SecretUrl:
         """Its address, for drivers."""
         return SecretUrl(f"postgresql://{self.user}:{self.password.reveal()}@{self.host}:{self.port}/{self.name}")
-
-    @property
-    def overrides(self) -> Mapping[str, object]:
-        """The configuration of a service that uses it."""
-        return {
-            "database.host": self.host,
-            "database.port": self.port,
-            "database.user": self.user,
-            "database.password": self.password.reveal(),
-            "database.database": self.name,
-            "database.ssl_mode": "disable",
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +117,8 @@ class AccountForTest:
     """An account of NATS for one test: streams, consumers and subjects of others are not in it."""
 
     url: SecretUrl
-
-    @property
-    def overrides(self) -> Mapping[str, object]:
-        """The configuration of a service that uses it."""
-        return {"eventbus.servers": [self.url.reveal()]}
+    overrides: Mapping[str, object] = field(repr=False, compare=False)
+    """The configuration of a service that uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +129,13 @@ class KeyspaceForTest:
     port: int
     password: Secret
     db: int
+    overrides: Mapping[str, object] = field(repr=False, compare=False)
+    """The configuration of a service that uses it."""
 
     @property
     def url(self) -> SecretUrl:
         """Its address, for drivers."""
         return SecretUrl(f"redis://:{self.password.reveal()}@{self.host}:{self.port}/{self.db}")
-
-    @property
-    def overrides(self) -> Mapping[str, object]:
-        """The configuration of a service that uses it."""
-        return {
-            "cache.host": self.host,
-            "cache.port": self.port,
-            "cache.password": self.password.reveal(),
-            "cache.db": self.db,
-        }
 
 
 @contextmanager

@@ -15,8 +15,9 @@ class ClientSpans:
 
     They never begin a trace. Background loops, health checks and warm-ups ask all the time, and a trace of one
     statement tells nothing; work outside of calls that is worth one is begun in a span of its own, with
-    `self.tracing.tracer.start_as_current_span(…)`, and what it asks for then lies within it. `attributes` are those
-    that all spans have (OpenTelemetry's semantic conventions for clients).
+    `self.tracer.start_as_current_span(…)` of a service, and what it asks for then lies within it.
+
+    `attributes` are those that all spans have (OpenTelemetry's semantic conventions for clients).
     """
 
     def __init__(self, tracing: Tracing, attributes: Mapping[str, AttributeValue]) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from grpc import StatusCode
 from opentelemetry.trace import SpanKind
 
-from chassis.call import Method
+from chassis.call import HTTP_VERBS, Method
+from chassis.text import clean
 
 Attributes = dict[str, str | int]
 
@@ -30,7 +31,6 @@ _SERVER_FAULTS = frozenset(
 )
 # What leaves an event handled: done before, or given back because the service stops.
 _EVENT_NO_FAULTS = frozenset({StatusCode.OK, StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED})
-_HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 
 
 class SpanShape:
@@ -38,7 +38,7 @@ class SpanShape:
 
     __slots__ = ("attributes", "event", "http", "kind", "method", "name", "process", "served")
 
-    def __init__(self, method: Method, target: str = "") -> None:
+    def __init__(self, method: Method) -> None:
         self.method = method
         self.served = method.served
         self.http = method.system == "http"
@@ -51,8 +51,8 @@ class SpanShape:
             (True, True): SpanKind.CONSUMER,
             (True, False): SpanKind.PRODUCER,
         }[self.event, self.served]
-        if target and not self.served:
-            self.attributes |= _address("server", target.rpartition("/")[2])
+        if method.target:
+            self.attributes |= _address("server", method.target.rpartition("/")[2])
 
     def beginning(self, call: Any) -> Attributes:
         """The attributes that a span begins with."""
@@ -74,7 +74,7 @@ class SpanShape:
             status = call.http_status
             attributes["http.response.status_code"] = status
             told = str(status)
-            failed = status >= (500 if self.served else 400)
+            failed = status >= 500
         elif self.event:
             failed = code not in _EVENT_NO_FAULTS if self.served else code is not StatusCode.OK
             if code is not StatusCode.OK:
@@ -100,7 +100,7 @@ def _fixed(method: Method) -> tuple[str, Attributes]:
         }
     if not method.known:
         return "HTTP", {}
-    verb = method.name if method.name in _HTTP_METHODS else "HTTP"
+    verb = method.name if method.name in HTTP_VERBS else "HTTP"
     return f"{verb} {method.path}", {"http.route": method.path}
 
 
@@ -116,8 +116,8 @@ def _event(method: Method, call: Any) -> Attributes:
 
 def _http_request(call: Any) -> Attributes:
     verb = call.verb
-    attributes: Attributes = {"http.request.method": verb if verb in _HTTP_METHODS else "_OTHER"}
-    if verb not in _HTTP_METHODS:
+    attributes: Attributes = {"http.request.method": verb if verb in HTTP_VERBS else "_OTHER"}
+    if verb not in HTTP_VERBS:
         attributes["http.request.method_original"] = clean(verb)
     request = call.transport
     attributes["url.path"] = clean(call.path)  # and not the query, which often holds what is secret
@@ -157,12 +157,3 @@ def _address(side: str, text: str) -> Attributes:
     if host and port.isdecimal() and (":" not in host or host.startswith("[")):
         return {f"{side}.address": host.strip("[]"), f"{side}.port": int(port)}
     return {f"{side}.address": text.strip("[]")} if text else {}
-
-
-def clean(text: str) -> str:
-    """Text that protobuf can carry: one lone surrogate in one span would cost the whole batch.
-
-    >>> clean("caf\\u00e9"), clean("bad\\udcff")
-    ('café', 'bad?')
-    """
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -33,8 +33,9 @@ from opentelemetry.trace.span import TraceState
 
 from chassis.call import Call, TraceContext, current_call
 from chassis.errors import ChassisError, Crash
+from chassis.text import clean, text_of
 from chassis.tracing.call_span import CallSpan, SpanMaker
-from chassis.tracing.conventions import SpanShape, clean
+from chassis.tracing.conventions import SpanShape
 from chassis.tracing.propagation import baggage_of, tracestate_of
 from chassis.tracing.resource import resource_of
 from chassis.tracing.sampling import DECIDED, RatioSampler, ToldIdGenerator
@@ -183,33 +184,35 @@ class Recorder:
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
         """The same for a call that this process makes; what it sends along says which span it comes from."""
         current = get_current()
-        around = current.get(_SPAN)
+        around = cast(Span | None, current.get(_SPAN))
         tracestate: str | None = None
-        if isinstance(around, Span) and (context := around.get_span_context()).is_valid:
+        context = None if around is None or around is _UNSAMPLED else around.get_span_context()
+        if around is not None and context is not None and context.is_valid:
             parent: TraceContext | None = _trace_context(context)
             tracestate = context.trace_state.to_header() or None
             if _is_for(around, shape):
-                call.trace = parent
-                self._inject(call, tracestate, current)
+                call.trace = trace = _trace_context(context)
+                self._inject(call, trace, tracestate, current)
                 return None, around, False
         else:
-            parent = call.trace  # that of the call being served, where its own tracing is elsewhere
-            if parent is not None:
-                tracestate = tracestate_of(call.parent) if call.parent is not None else None
-                remote = _span_context(parent, tracestate, remote=True)
-                current = Context({**current, _SPAN: NonRecordingSpan(remote)})
+            context = None
+            parent = call.trace  # that of the call being served, which is not recorded here
+            if parent is not None and call.parent is not None:
+                tracestate = tracestate_of(call.parent)
         trace = call.trace = self._place(parent)
-        self._inject(call, tracestate, current)
+        self._inject(call, trace, tracestate, current)
         if not trace.sampled:
             return None, None, True
+        if parent is not None and context is None:
+            remote = _span_context(parent, tracestate, remote=True)
+            current = Context({**current, _SPAN: NonRecordingSpan(remote)})
         span = self._start(call, shape, trace, current)
         return attach(Context({**current, _SPAN: span})), span, True
 
     @staticmethod
-    def _inject(call: Call, tracestate: str | None, current: Context) -> None:
+    def _inject(call: Call, trace: TraceContext, tracestate: str | None, current: Context) -> None:
         metadata = call.metadata
-        assert call.trace is not None
-        metadata["traceparent"] = call.trace.traceparent
+        metadata["traceparent"] = trace.traceparent
         if tracestate:
             metadata["tracestate"] = tracestate
         if len(current) > 1 and (header := _baggage_header(current)):
@@ -303,12 +306,8 @@ def _crash_in(error: BaseException) -> BaseException | None:
 
 def _exception(error: BaseException) -> dict[str, str]:
     cls = type(error)
-    try:
-        message = str(error)
-    except Exception:  # a broken __str__ must not cost the span
-        message = "(its text could not be read)"
     return {
         "exception.type": cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}",
-        "exception.message": clean(message),
+        "exception.message": clean(text_of(error)),
         "exception.stacktrace": clean("".join(traceback.format_exception(error))),
     }

@@ -5,6 +5,7 @@ import random
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from chassis.call import TraceContext, current_call
 from chassis.component import Component
 
 if TYPE_CHECKING:
@@ -112,6 +113,22 @@ class Tracing(Component):
         from opentelemetry.trace import NoOpTracer
 
         return NoOpTracer()
+
+    def current(self) -> TraceContext | None:
+        """Give the span that is open here, for log lines; None where it is that of the call being served, or none."""
+        if self._recorder is None:
+            return None
+        from opentelemetry.trace import get_current_span
+
+        from chassis.tracing.recorder import UnsampledSpan
+
+        span = get_current_span()
+        if isinstance(span, UnsampledSpan) or not (context := span.get_span_context()).is_valid:
+            return None
+        span_id, call = f"{context.span_id:016x}", current_call()
+        if call is not None and call.trace is not None and call.trace.span_id == span_id:
+            return None
+        return TraceContext(f"{context.trace_id:032x}", span_id, context.trace_flags.sampled)
 
     @property
     def exported(self) -> int:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import select
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tests.bench.asked import Asked
 from tests.bench.backing import Place
 from tests.bench.credentials import Credentials
 from tests.bench.statistics import Sample
@@ -19,8 +15,7 @@ from tests.bench.statistics import Sample
 if TYPE_CHECKING:
     from tests.bench.suite import Variant
 
-_PATIENCE = 20.0  # seconds that a process may take to start, to say what it has used, and to end
-_PATIENCE_FOR_WORK = 120.0
+_PATIENCE_FOR_WORK = 120.0  # seconds
 
 
 class Child:
@@ -36,69 +31,32 @@ class Child:
             "public_key": credentials.public_key,
             "settings": {**variant.settings, "place": dict(place)},
         }
-        # In a session of its own: Ctrl-C is for this process, and the children end when they can read nothing more.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._send, self._receive = self._process.stdin, self._process.stdout
-        self._ask(order, answer=False)
+        self._asked = Asked("tests.bench.serve", f"the process of {variant.name!r}", order)
         self.port = 0
 
     @property
     def pid(self) -> int:
         """Its number with the operating system."""
-        return self._process.pid
+        return self._asked.pid
 
     def wait_until_up(self) -> None:
         """Wait until it is ready, and for its port where it has one; raises RuntimeError where it does not come up."""
-        self.port = int(self._answer()["port"])
+        self.port = int(self._asked.answer()["port"])
 
     def cpu_seconds(self) -> float:
         """What its process has used so far, user and system time of all its threads."""
-        self._ask({"ask": "cpu"})
-        return float(self._answer()["cpu"])
+        return float(self._asked.ask({"ask": "cpu"})["cpu"])
 
     def work(self, count: int) -> Sample:
         """Have a client do so many operations; raises RuntimeError where they did not all happen."""
-        self._ask({"ask": "work", "count": count})
-        answer = self._answer(_PATIENCE_FOR_WORK)
+        answer = self._asked.ask({"ask": "work", "count": count}, _PATIENCE_FOR_WORK)
         if "error" in answer:
             raise RuntimeError(f"{self.variant.name!r} did not do its work: {answer['error']}")
         return Meter(answer["cpu"]).sample(count, answer["seconds"])
 
     def close(self) -> None:
         """End it; it ends by itself when this process does."""
-        with contextlib.suppress(BrokenPipeError):
-            self._send.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._receive.close()
-
-    def _ask(self, question: dict[str, Any], *, answer: bool = True) -> None:
-        try:
-            self._send.write(json.dumps(question) + "\n")
-            self._send.flush()
-        except BrokenPipeError:
-            if answer:
-                raise RuntimeError(f"the process of {self.variant.name!r} has ended; see above") from None
-
-    def _answer(self, patience: float = _PATIENCE) -> dict[str, Any]:
-        # One answer to one question: nothing of it can be in the buffer already.
-        if not select.select([self._receive], (), (), patience)[0]:
-            raise RuntimeError(f"the process of {self.variant.name!r} did not answer for {patience:g} seconds")
-        line = self._receive.readline()
-        if not line:
-            raise RuntimeError(f"the process of {self.variant.name!r} has ended; see above")
-        return dict(json.loads(line))
+        self._asked.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class Reader:
             "yaml": self._yaml,
             "toml": self._toml,
             "json": self._log_line,
+            "text": lambda block: None,  # a picture
         }
         try:
             for block in self._document:

@@ -124,3 +124,12 @@ def test_readers_are_told_of_no_document_that_is_not_tried() -> None:
         if not any(part.startswith(".") or part in outside for part in path.relative_to(ROOT).parts)
     }
     assert found <= tried
+
+
+def test_files_that_the_architecture_names_are_there() -> None:
+    named = {
+        name for name in re.findall(r"[\w./]+\.(?:py|toml|md)\b", page("docs/architecture.md")) if "NAME" not in name
+    }
+    assert len(named) > 40
+    places = (ROOT, ROOT / "chassis", ROOT / "docs")
+    assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []

@@ -7,71 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
+import select
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
 
-PATIENCE = 30.0
+from tests.process import ECHO, PATIENCE, Process, processes
+
 CALLS = 300
 _SIZE_OF_PIPE = 1031  # F_SETPIPE_SZ, which Python names on Linux alone
 
-SERVICE = """
-from chassis import ServiceChassis
-from chassis.testing.echo import EchoServicer
-from cqi.testing.v1 import echo_pb2_grpc as rpc
-
-class Echo(ServiceChassis):
-    name = "echo"
-    def register(self, server):
-        rpc.add_EchoServiceServicer_to_server(EchoServicer(), server)
-"""
-
 
 class Service:
-    """A service whose log may go where nobody reads it."""
+    """A service, and what it is asked; its log may go where nobody reads it."""
 
-    def __init__(self, folder: Path, streams: Mapping[str, int], **settings: str) -> None:
-        (folder / "svc.py").write_text(textwrap.dedent(SERVICE))
-        # The log may never say where it listens.
-        ports = [_free_port(), _free_port()]
-        self.grpc_address, self.http_address = (f"127.0.0.1:{port}" for port in ports)
-        environment = {
-            "CQI_SERVER_GRPC_PORT": str(ports[0]),
-            "CQI_SERVER_HTTP_PORT": str(ports[1]),
-            "CQI_SERVER_DRAIN_DELAY": "0s",
-            "CQI_SERVER_SHUTDOWN_TIMEOUT": "8s",
-            **{f"CQI_{name.upper()}": value for name, value in settings.items()},
-        }
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "chassis.cli", "run", "svc:Echo"],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=streams.get("stdout", subprocess.DEVNULL),
-            stderr=streams.get("stderr", subprocess.DEVNULL),
-        )
-        self._wait_until_ready()
-
-    def _wait_until_ready(self) -> None:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            assert self.popen.poll() is None
-            with contextlib.suppress(OSError):
-                if self.get("/health/ready")[0] == 200:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("it did not become ready")
+    def __init__(self, process: Process, ready: Mapping[str, Any]) -> None:
+        self._process = process
+        self.grpc_address, self.http_address = ready["grpc_address"], ready["http_address"]
 
     def get(self, path: str) -> tuple[int, str]:
         with urllib.request.urlopen(f"http://{self.http_address}{path}", timeout=PATIENCE) as response:
@@ -92,30 +54,20 @@ class Service:
                 assert reply.text == str(number)
 
     def end(self) -> int:
-        """Exit code; within the time that a stop may take, or else it was not bounded."""
-        self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(8 + 2)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        """Have it stop; returns the exit code."""
+        return self._process.ended(by=signal.SIGTERM)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    started: list[Service] = []
+    (tmp_path / "svc.py").write_text(ECHO)
+    with processes(tmp_path) as start:
 
-    def start(streams: Mapping[str, int] | None = None, **settings: str) -> Service:
-        started.append(Service(tmp_path, streams or {}, **settings))
-        return started[-1]
+        def run(ready: Callable[[], Mapping[str, Any]] | None = None, **settings: Any) -> Service:
+            process = start("run", "svc:Echo", **{"server_shutdown_timeout": "8s", **settings})
+            return Service(process, ready() if ready else process.until("service started"))
 
-    yield start
-    for service in started:
-        if service.popen.poll() is None:
-            service.popen.kill()
-        service.popen.wait()
+        yield run
 
 
 @pytest.fixture
@@ -142,21 +94,37 @@ def test_a_collector_that_never_answers_costs_spans_and_no_call(
     assert service.end() == 1  # spans had to be given up, and the log names it
 
 
+class Pipe:
+    """A small pipe, of which nothing is read once the service has said where it listens."""
+
+    def __init__(self) -> None:
+        self._read, self.write = os.pipe()
+        fcntl.fcntl(self.write, _SIZE_OF_PIPE, 4096)
+
+    def ready(self) -> Mapping[str, Any]:
+        text = ""
+        while select.select([self._read], (), (), PATIENCE)[0] and (read := os.read(self._read, 4096)):
+            text += read.decode()
+            for line in text.split("\n")[:-1]:
+                if '"message":"service started"' in line:
+                    return dict(json.loads(line))
+        raise AssertionError(f"it did not start: {text}")
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self.write)
+
+
 @pytest.fixture
-def full_pipe() -> Iterator[int]:
-    """The end for writing of a pipe that nobody reads."""
-    read, write = os.pipe()
-    fcntl.fcntl(write, _SIZE_OF_PIPE, 4096)
-    yield write
-    os.close(write)
-    os.close(read)
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("output", ["stdout", "stderr"])
-def test_a_log_that_nobody_reads_costs_lines_and_no_call(
-    run: Callable[..., Service], full_pipe: int, output: str
-) -> None:
-    service = run({output: full_pipe}, log_output=output, log_buffer_records="50")
+def test_a_log_that_nobody_reads_costs_lines_and_no_call(run: Callable[..., Service], pipe: Pipe, output: str) -> None:
+    service = run(pipe.ready, **{output: pipe.write}, log_output=output, log_buffer_records="50")
     service.call()
     # A batch is on its way, as many wait, and a few more are in the pipe.
     assert service.value("log_records_dropped_total") >= CALLS - 150

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -34,8 +31,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chassis.testing.servers import AccountForTest, DatabaseForTest, KeyspaceForTest
+from tests.process import PATIENCE, processes
 
-PATIENCE = 30.0
 MARKER = "c4n4ry-in-th3-m1ne"
 SUBJECT = "cqi.dlq.canary.asset_created"
 STREAM = "cqc_events_dlq"
@@ -194,43 +191,22 @@ class Run:
     def __init__(self, folder: Path, environment: Mapping[str, str], bearers: list[str]) -> None:
         (folder / "svc.py").write_text(SERVICE)
         self._folder = folder
-        self._environment = {**os.environ, **environment}
+        self._environment = environment
         self._bearers = bearers
         self.seen: dict[str, str] = {}
 
     def live(self, collector: Collector) -> dict[str, str]:
-        for form in ("table", "yaml"):
-            shown = self._chassis("config", "svc:Canary", "--format", form)
-            self.seen[f"chassis config --format {form}"] = shown.communicate(timeout=PATIENCE)[0]
-            assert shown.returncode == 0
-        files = [(self._folder / name).open("w+") for name in ("stdout", "stderr")]
-        process = self._chassis("run", "svc:Canary", stdout=files[0], stderr=files[1])
-        try:
-            self._talk(self._started(process))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(PATIENCE)
-            for file in files:
-                file.close()
-        for name in ("stdout", "stderr"):
-            self.seen[name] = (self._folder / name).read_text()
+        with processes(self._folder) as start:
+            for form in ("table", "yaml"):
+                shown = start("config", "svc:Canary", "--format", form, **self._environment)
+                assert shown.ended() == 0
+                self.seen[f"chassis config --format {form}"] = shown.out + shown.err
+            process = start("run", "svc:Canary", **self._environment)
+            self._talk(process.until("service started"))
+            process.ended(by=signal.SIGTERM)
+        self.seen |= {"stdout": process.out, "stderr": process.err}
         self.seen["spans"] = collector.bodies.decode(errors="replace")
         return self.seen
-
-    def _chassis(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        options = options or {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        command = [sys.executable, "-m", "chassis.cli", *arguments]
-        return subprocess.Popen(command, cwd=self._folder, env=self._environment, text=True, **options)
-
-    def _started(self, process: subprocess.Popen[str]) -> dict[str, str]:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            for line in (self._folder / "stdout").read_text().splitlines():
-                if '"message":"service started"' in line:
-                    return dict(json.loads(line))
-            assert process.poll() is None, (self._folder / "stdout").read_text()[-2000:]
-            time.sleep(0.05)
-        raise AssertionError("it did not start")
 
     def _talk(self, ready: Mapping[str, str]) -> None:
         told: dict[str, list[str]] = {}
@@ -302,7 +278,12 @@ def leaks(seen: Mapping[str, str], needles: list[str]) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def planted(collector: Collector) -> tuple[dict[str, str], list[str], list[str]]:
+def planted(
+    collector: Collector,
+    postgres_database: DatabaseForTest,
+    redis_keyspace: KeyspaceForTest,
+    nats_account: AccountForTest,
+) -> tuple[dict[str, str], list[str], list[str]]:
     """Configuration with the marker in all that is no server's credential; what callers send; and what to look for."""
     key = Ed25519PrivateKey.generate()
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -313,9 +294,6 @@ def planted(collector: Collector) -> tuple[dict[str, str], list[str], list[str]]
     tokens = [token(3600), token(-3600)]
     bearers = [f"{MARKER}-api-key", *tokens, f"{MARKER}-wrong", f"{tokens[0][:-6]}wrong1"]
     environment = {
-        "CQI_SERVER_GRPC_PORT": "0",
-        "CQI_SERVER_HTTP_PORT": "0",
-        "CQI_SERVER_DRAIN_DELAY": "0s",
         "CQI_SERVER_SHUTDOWN_TIMEOUT": "5s",
         "CQI_SERVER_ENABLE_REFLECTION": "true",
         "CQI_LOG_LEVEL": "debug",
@@ -334,6 +312,7 @@ def planted(collector: Collector) -> tuple[dict[str, str], list[str], list[str]]
         "CQI_SETTINGS_TOKEN": f"{MARKER}-token",
         "CQI_SETTINGS_KEYS": f"{MARKER}-1,{MARKER}-2",
         "PYTHONDEVMODE": "",
+        **addresses(postgres_database, redis_keyspace, nats_account),
     }
     # A signature alone is enough to know a token by, and nothing but a token has it.
     return environment, bearers, [MARKER, *(each.rpartition(".")[2][:-6] for each in tokens)]
@@ -391,7 +370,6 @@ async def test_no_secret_comes_out_of_a_service_with_the_right_credentials(
     nats_account: AccountForTest,
 ) -> None:
     environment, bearers, needles = planted
-    environment |= addresses(postgres_database, redis_keyspace, nats_account)
     nats_password = urllib.parse.urlsplit(nats_account.url.reveal()).password
     passwords = [postgres_database.password.reveal(), redis_keyspace.password.reveal(), nats_password]
     assert all(password and len(password) >= 16 for password in passwords)
@@ -422,13 +400,10 @@ async def test_no_secret_comes_out_of_a_service_that_every_server_refuses(
     tmp_path: Path,
     planted: Any,
     collector: Collector,
-    postgres_database: DatabaseForTest,
-    redis_keyspace: KeyspaceForTest,
     nats_account: AccountForTest,
     form: str,
 ) -> None:
     environment, bearers, needles = planted
-    environment |= addresses(postgres_database, redis_keyspace, nats_account)
     collector.status = 401
     server = nats_account.url.reveal().rpartition("@")[2]
     environment |= {
@@ -449,12 +424,9 @@ async def test_a_leak_into_any_channel_is_found(
     tmp_path: Path,
     planted: Any,
     collector: Collector,
-    postgres_database: DatabaseForTest,
-    redis_keyspace: KeyspaceForTest,
     nats_account: AccountForTest,
 ) -> None:
     environment, bearers, needles = planted
-    environment |= addresses(postgres_database, redis_keyspace, nats_account)
     environment |= {"LEAK": f"!{MARKER}!", "CQI_SETTINGS_NOTE": MARKER}
     seen = await live(tmp_path, environment, bearers, collector)
     seen["dead letters"] = await dead_letters(nats_account.url.reveal())

@@ -113,7 +113,8 @@ async def test_a_deadline_ends_the_work_in_the_database_too(postgres_database: D
         async with grpc.aio.insecure_channel(service.grpc_address) as channel:
             stub: Any = rpc.EchoServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.Echo(pb.EchoRequest(text=where), timeout=1)
+                # Time enough to come into the transaction.
+                await stub.Echo(pb.EchoRequest(text=where), timeout=3)
 
         assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
         await until(lambda: len(service.ended) == 1)

@@ -142,35 +142,42 @@ async def world() -> AsyncIterator[World]:
         yield World(stack)
 
 
-@pytest.mark.parametrize(
-    ("with_a_stream", "options", "who_asks"),
-    [
-        # As they are shipped: it is the server that asks on, for it has heard nothing.
-        (False, [], "server"),
-        (True, [], "server"),
-        # The most that a client with the shipped interval can do.
-        (True, [WITHOUT_END], "client"),
-        (False, [WITHOUT_END, *WITHOUT_CALLS], "client"),
-    ],
-    ids=["idle", "a quiet stream", "a quiet stream, asking on", "idle, asking on"],
-)
-async def test_ten_quiet_minutes_do_not_part_a_shipped_client_from_a_shipped_server(
-    world: World, with_a_stream: bool, options: list[tuple[str, Any]], who_asks: str
-) -> None:
+# Whether there is a stream, what options the client has, and who asks.
+QUIET: dict[str, tuple[bool, list[tuple[str, Any]], str]] = {
+    # As they are shipped: it is the server that asks on, for it has heard nothing.
+    "idle": (False, [], "server"),
+    "a quiet stream": (True, [], "server"),
+    # The most that a client with the shipped interval can do.
+    "a quiet stream, asking on": (True, [WITHOUT_END], "client"),
+    "idle, asking on": (False, [WITHOUT_END, *WITHOUT_CALLS], "client"),
+}
+KEPT = {"same connection": True, "connections": 1, "ends": [], "streams that ended": 0}
+
+
+async def test_ten_quiet_minutes_do_not_part_a_shipped_client_from_a_shipped_server(world: World) -> None:
+    # All at the same time: each does nothing but wait.
+    kept = await asyncio.gather(*(_kept(world, *quiet) for quiet in QUIET.values()))
+    assert dict(zip(QUIET, kept, strict=True)) == dict.fromkeys(QUIET, KEPT)
+
+
+async def _kept(world: World, with_a_stream: bool, options: list[tuple[str, Any]], who_asks: str) -> dict[str, object]:
     tap = await world.serve(SHIPPED_SERVER.keepalive_min_time / MINUTES)
     stub = await world.client(tap, *options)
-    stream = stub.EchoStream(pb.EchoRequest()) if with_a_stream else None
-    if stream is not None:
+    streams = [stub.EchoStream(pb.EchoRequest()) for _ in range(with_a_stream)]
+    for stream in streams:
         await stream.read()
     before = (await stub.Echo(pb.EchoRequest())).text
     await tap.until_asked(who_asks, tap.asked[who_asks] + IDLE_FOR)
-
     after = (await stub.Echo(pb.EchoRequest())).text
-
-    assert (after, tap.connections, tap.ends) == (before, 1, [])
-    if stream is not None:
-        assert not stream.done()
+    ended = sum(stream.done() for stream in streams)
+    for stream in streams:
         stream.cancel()
+    return {
+        "same connection": after == before,
+        "connections": tap.connections,
+        "ends": tap.ends,
+        "streams that ended": ended,
+    }
 
 
 async def test_a_client_that_asks_more_often_than_allowed_is_disconnected(world: World) -> None:

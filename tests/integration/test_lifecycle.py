@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,18 @@ from chassis.client import channel
 from chassis.errors import Temporary
 from chassis.testing import Running, running
 from chassis.testing.servers import AccountForTest, DatabaseForTest, KeyspaceForTest
-from tests.process import Process
+from tests.process import ECHO, Process, processes
 from tests.proxy import Proxy
 
 PATIENCE = 20.0
 LOAD = 8
 
-SERVICE = """
-from chassis import ServiceChassis
-from chassis.testing.echo import EchoServicer
-from cqi.testing.v1 import echo_pb2_grpc as rpc
-
-class Echo(ServiceChassis):
-    name = "echo"
-    def register(self, server):
-        rpc.add_EchoServiceServicer_to_server(EchoServicer(), server)
-"""
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    (tmp_path / "svc.py").write_text(textwrap.dedent(SERVICE))
-    started: list[Process] = []
-
-    def start(**settings: str) -> Process:
-        started.append(Process(tmp_path, "svc:Echo", **settings))
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
+    (tmp_path / "svc.py").write_text(ECHO)
+    with processes(tmp_path) as start:
+        yield partial(start, "run", "svc:Echo")
 
 
 async def test_a_rolling_restart_under_load_fails_no_call_of_clients_that_watch_health(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +16,7 @@ import grpc
 import pytest
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
 
-from tests.process import Process
+from tests.process import Process, processes
 
 PATIENCE = 20.0
 
@@ -81,26 +80,20 @@ class Blocking:
         return value(r'count\{service="slow"\}') - bound
 
     def end(self) -> tuple[int, list[dict[str, Any]]]:
-        self.process.send(signal.SIGTERM)
-        code, lines, err = self.process.end()
+        code, lines, err = self.process.end(by=signal.SIGTERM)
         assert err == ""
         return code, [line for line in lines if line.get("logger") == "chassis.loop"]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Blocking]]:
-    (tmp_path / "svc.py").write_text(textwrap.dedent(SERVICE))
-    started: list[Process] = []
+    (tmp_path / "svc.py").write_text(SERVICE)
+    with processes(tmp_path) as start:
 
-    def start(target: str = "svc:Slow", **settings: str) -> Blocking:
-        started.append(Process(tmp_path, target, **settings))
-        return Blocking(started[-1])
+        def run(target: str = "svc:Slow", **settings: str) -> Blocking:
+            return Blocking(start("run", target, **settings))
 
-    yield start
-    for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
+        yield run
 
 
 @pytest.mark.parametrize("uvloop", ["true", "false"])
@@ -127,9 +120,7 @@ def test_the_warning_is_written_while_the_loop_still_stands_still(run: Callable[
     with grpc.insecure_channel(service._grpc) as channel:
         stub = echo_pb2_grpc.EchoServiceStub(channel)
         call = stub.Echo.future(echo_pb2.EchoRequest(text="done", delay_ms=3000), timeout=PATIENCE)
-        out = service.process.popen.stdout
-        assert out is not None
-        line = json.loads(next(text for text in out if WARNING in text))
+        line = service.process.until(re.compile(rf"{WARNING}.*"))
         assert not call.done()
         assert call.result().text == "done"
     assert line["function"] == "compute"
@@ -180,4 +171,5 @@ def test_a_loop_that_never_goes_on_is_told_and_cut_off_by_the_stop(run: Callable
     assert code == 1
     assert [line["level"] for line in lines] == ["warn", "error"]
     last = service.process.lines[-1]
-    assert (last["level"], last["component"]) == ("error", "SlowToStop.on_stop")
+    assert last["level"] == "error"
+    assert "SlowToStop.on_stop" in last["message"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
+import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 
@@ -105,6 +106,19 @@ class Serving:
         channel = grpc.aio.insecure_channel(address, interceptors=client_interceptors(around) if around else None)
         await self._stack.enter_async_context(channel)
         return Echo(address, channel, server)
+
+
+@pytest.fixture
+async def serving() -> AsyncIterator[Serving]:
+    """What starts echo services for this test."""
+    async with AsyncExitStack() as stack:
+        yield Serving(stack)
+
+
+@pytest.fixture
+async def recording() -> Recording:
+    """An observer of calls, that has seen none."""
+    return Recording()
 
 
 def _registering(servicer: Any) -> Callable[[Any], None]:

@@ -234,6 +234,20 @@ async def test_grpcs_own_context_goes_on_to_the_servicer(serving: Serving) -> No
     assert seen["call"].deadline is None
 
 
+async def test_metadata_is_the_calls_own_from_wherever_it_is_looked_at(serving: Serving) -> None:
+    calls: dict[str, Any] = {}
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        calls[request.text] = current_call()
+        # Nobody has looked at the first one's before, and this is the context of the second one.
+        return pb.EchoReply(text=calls["first"].metadata["x-name"] if request.text == "second" else "")
+
+    echo = await serving.composed(servicer=Scripted(Echo=behave))
+    for name in ("first", "second"):
+        reply = await echo.stub.Echo(pb.EchoRequest(text=name), metadata=[("x-name", name)])
+    assert reply.text == "first"
+
+
 async def test_a_server_started_within_a_call_serves_calls_of_its_own(serving: Serving) -> None:
     seen: list[Any] = []
 

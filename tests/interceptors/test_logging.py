@@ -20,7 +20,7 @@ from chassis.testing.echo import EchoServicer
 from interceptors.client import client_interceptors
 from interceptors.errors import ErrorsInterceptor
 from interceptors.interceptor import RpcInterceptor
-from interceptors.logging import PROBES, LoggingInterceptor
+from interceptors.logging import LoggingInterceptor
 from interceptors.recovery import RecoveryInterceptor
 
 TRACE = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=True)
@@ -256,8 +256,9 @@ async def test_the_line_of_a_call_going_out_names_its_own_span(log: Log) -> None
 # HTTP and events.
 
 
-def http(path: str = "/assets/{id}", side: Any = "server", *, known: bool = True) -> Method:
-    return Method("http", side, path, "", "GET" if known else "unknown", Kind.UNARY_UNARY, known=known)
+def http(path: str = "/assets/{id}", *, known: bool = True, probe: bool = False) -> Method:
+    name = "GET" if known else "unknown"
+    return Method("http", "server", path, "", name, Kind.UNARY_UNARY, known=known, probe=probe)
 
 
 async def test_a_request_over_http_is_told_by_its_route_and_status(log: Log) -> None:
@@ -298,11 +299,6 @@ async def test_a_path_without_a_route_is_told_as_it_was_asked_for(log: Log) -> N
     assert (line["path"], line["requested"]) == ("unknown", 'GET /wp-"admin"\n')
 
 
-async def test_a_request_made_over_http_is_told_at_debug(log: Log) -> None:
-    await run(LoggingInterceptor(log.logs), ACall(http(side="client"), http_status=200))
-    assert (log.line()["level"], log.line()["message"]) == ("debug", "http client request completed")
-
-
 HANDLED = Method("event", "server", "cqc.events.v1.asset_created", "nats", "process", Kind.EVENT)
 PUBLISHED = Method("event", "client", "cqc.events.v1.asset_created", "nats", "publish", Kind.EVENT)
 
@@ -341,23 +337,20 @@ async def test_an_event_that_comes_again_says_for_which_time(log: Log) -> None:
     "method",
     [
         Method.grpc("/grpc.health.v1.Health/Check", Kind.UNARY_UNARY, "server"),
-        http("/health/ready"),
-        http("/metrics"),
+        Method.grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Kind.STREAM_STREAM, "server"),
+        http("/health/ready", probe=True),
     ],
 )
 async def test_probes_are_told_at_debug_unless_they_crash(log: Log, method: Method) -> None:
-    assert method.path in PROBES
     interceptor = LoggingInterceptor(log.logs)
     for ending in (None, Temporary("not ready"), KeyError("id")):
         await run(interceptor, ACall(method), ending)
     assert [line["level"] for line in log.lines()] == ["debug", "debug", "error"]
 
 
-async def test_paths_of_your_own_can_be_quiet(log: Log) -> None:
-    interceptor = LoggingInterceptor(log.logs, quiet=[PATH])
-    await run(interceptor, ACall(SERVED))
-    await run(interceptor, ACall(http("/metrics")))
-    assert [line["level"] for line in log.lines()] == ["debug", "info"]
+async def test_what_only_has_the_path_of_a_probe_is_told_as_any_other(log: Log) -> None:
+    await run(LoggingInterceptor(log.logs), ACall(http("/health")))
+    assert log.line()["level"] == "info"
 
 
 class Untouchable(ACall):
@@ -580,11 +573,12 @@ async def _of_the_client(log: Log) -> dict[str, Any]:
 async def test_on_a_channel_a_failed_call_is_told_in_the_words_of_the_service(
     log: Log, address: str, within: list[Any]
 ) -> None:
-    parts: Any = client_interceptors([LoggingInterceptor(log.logs), *within])
+    parts: Any = client_interceptors([LoggingInterceptor(log.logs), *within], address)
     failing = pb.EchoRequest(text="no such asset", outcome=pb.OUTCOME_DOMAIN_ERROR, code="NOT_FOUND")
     async with grpc.aio.insecure_channel(address, interceptors=parts) as channel:
         with pytest.raises((NotFound, grpc.aio.AioRpcError)):
             await rpc.EchoServiceStub(channel).Echo(failing)
     line = await _of_the_client(log)
     assert (line["level"], line["code"], line["error"]) == ("info", "NOT_FOUND", "no such asset")
+    assert line["target"] == address
     assert "cause" not in line

@@ -218,10 +218,11 @@ async def test_http_requests_are_recorded_by_route_and_status_with_their_sizes(m
 
 
 async def test_http_paths_and_verbs_that_do_not_exist_share_one_label(metrics: Metrics) -> None:
-    for path, verb in (("/a", "GET"), ("/b", "GET"), ("/c", "HACK"), ("/d", "H4CK")):
+    for path, verb in (("/a", "GET"), ("/b", "GET"), ("/c", "HACK"), ("/d", "H4CK"), ("/e", "QUERY")):
         await run(metrics, Request(http_method(path, verb, known=False), 404, None, 0), NotFound("no such page"))
     assert metrics.value("svc_http_requests_total", method="GET", path="unknown", status_code="404") == 2
     assert metrics.value("svc_http_requests_total", method="unknown", path="unknown", status_code="404") == 2
+    assert metrics.value("svc_http_requests_total", method="QUERY", path="unknown", status_code="404") == 1
 
 
 async def test_refused_http_requests_are_counted(metrics: Metrics) -> None:
@@ -240,6 +241,18 @@ def test_it_is_not_there_at_all_when_metrics_are_off() -> None:
 def test_it_leaves_alone_what_the_catalogue_has_nothing_for(metrics: Metrics) -> None:
     method = Method("http", "client", "https://example.org", "", "GET", Kind.UNARY_UNARY)
     assert not MetricsInterceptor(metrics).applies(method)
+
+
+def test_health_is_counted_where_it_is_asked_and_not_where_it_is_watched(metrics: Metrics) -> None:
+    health, reflection = "/grpc.health.v1.Health", "/grpc.reflection.v1.ServerReflection"
+    watch = Method.grpc(f"{health}/Watch", Kind.UNARY_STREAM, "server")
+    others = [
+        Method.grpc(f"{health}/Check", Kind.UNARY_UNARY, "server"),
+        Method.grpc(f"{reflection}/ServerReflectionInfo", Kind.STREAM_STREAM, "server"),
+        Method.grpc("/pkg.Prices/Watch", Kind.UNARY_STREAM, "server"),
+    ]
+    interceptor = MetricsInterceptor(metrics)
+    assert [interceptor.applies(method) for method in (watch, *others)] == [False, True, True, True]
 
 
 # Alone on a plain server and a plain channel: all four kinds, both handler styles.

@@ -308,8 +308,8 @@ def test_probes_are_never_limited() -> None:
     limited = RateLimitInterceptor(Rule(ONE_A_MINUTE, per=()))
     for path in ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
         assert not limited.applies(Method.grpc(path, Kind.UNARY_UNARY, "server"))
-    for path in ("/health/live", "/health/ready", "/metrics"):
-        assert not limited.applies(Method("http", "server", path, "", "GET", Kind.UNARY_UNARY))
+    assert not limited.applies(Method("http", "server", "/figures", "", "GET", Kind.UNARY_UNARY, probe=True))
+    assert limited.applies(Method("http", "server", "/metrics", "", "GET", Kind.UNARY_UNARY))
     assert limited.applies(UNKNOWN)
 
 

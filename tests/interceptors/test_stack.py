@@ -11,6 +11,7 @@ import interceptors
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Kind, Method
 from chassis.errors import AlreadyExists
+from chassis.limits import TokenBucket
 from chassis.logging import Logs
 from chassis.metrics import Metrics
 from chassis.tracing import Tracing
@@ -19,7 +20,6 @@ from interceptors import (
     IdentityInterceptor,
     RateLimitInterceptor,
     Rule,
-    TokenBucket,
     ValidationInterceptor,
     behind_auth,
     default_stack,

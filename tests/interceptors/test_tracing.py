@@ -96,18 +96,18 @@ class Given(Call):
         self.topic = method.path
 
 
-def grpc_method(side: Any = "server", path: str = "/pkg.Greeter/Greet") -> Method:
-    return Method.grpc(path, Kind.UNARY_UNARY, side)
+def grpc_method(side: Any = "server", path: str = "/pkg.Greeter/Greet", target: str = "") -> Method:
+    return Method.grpc(path, Kind.UNARY_UNARY, side, target)
 
 
 Handler = Callable[[Any], Any]
 
 
-async def run(tracing: Tracing, call: Call, handler: Handler | None = None, *, target: str = "") -> Any:
+async def run(tracing: Tracing, call: Call, handler: Handler | None = None) -> Any:
     async def innermost(call: Call) -> Any:
         return await handler(call) if handler is not None else "done"
 
-    chain = compose([TracingInterceptor(tracing, target=target)], call.method, innermost)
+    chain = compose([TracingInterceptor(tracing)], call.method, innermost)
     if not call.method.served:
         return await chain(call)
     token = enter(call)
@@ -517,11 +517,11 @@ async def test_a_call_that_is_thrown_away_complains_of_nothing(
 
 
 async def test_what_a_call_sends_along_names_its_own_span(recorded: Recorded) -> None:
-    sent = Given(grpc_method("client"))
+    sent = Given(grpc_method("client", target="dns:///prices.internal:9000"))
 
     async def handler(call: Call) -> None:
         with recorded.tracing.tracer.start_as_current_span("of one's own"):
-            await run(recorded.tracing, sent, target="dns:///prices.internal:9000")
+            await run(recorded.tracing, sent)
 
     await run(recorded.tracing, Given(grpc_method(), {"traceparent": SAMPLED, "tracestate": "a=1"}), handler)
     client, own, served = recorded.spans

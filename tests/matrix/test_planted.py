@@ -14,7 +14,7 @@ from grpc import StatusCode
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Call, Interceptor, Kind, Proceed
 from chassis.errors import ChassisError
-from chassis.metrics import GRPC_CALLS
+from chassis.metrics.catalogue import GRPC_CALLS
 from interceptors import MetricsInterceptor, RpcInterceptor
 from tests.matrix.endings import ENDINGS, KINDS, Ending
 from tests.matrix.playing import Server

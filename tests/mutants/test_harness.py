@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.mutants import origin
-from tests.mutants.__main__ import main
+from tests.mutants.__main__ import Verdict, main
 from tests.mutants.running import Outcome, copy_of
-from tests.mutants.table import ROOT, problems, read
+from tests.mutants.table import ROOT, Mutant, problems, read
 
 _ROW = """
 [[mutant]]
@@ -44,11 +49,20 @@ def test_what_fails_anyway():
 """
 
 
-@pytest.fixture
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True, scope="module")
+def _plain_pytest() -> Iterator[None]:
     # Loading all of the suite's plugins takes longer than these tests, which need none of them.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    root = tmp_path / "tree"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        yield
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return _tree(tmp_path / "tree")
+
+
+def _tree(root: Path) -> Path:
     for name, text in {
         "chassis/__init__.py": "",
         "chassis/limit.py": _MODULE,
@@ -81,72 +95,104 @@ def _table(
     return folder
 
 
-def test_a_mutant_whose_test_fails_is_caught(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([], root=tree, tables=_table(tree)) == 0
-    told = capsys.readouterr().out
-    assert "caught" in told
-    assert "test_limit.py::test_a_large_value_is_limited" in told
-    assert "1 of 1 mutants were caught" in told
-    assert (tree / "chassis/limit.py").read_text() == _MODULE
+@dataclass(frozen=True)
+class Told:
+    """What a run of the harness told."""
+
+    code: int
+    text: str
+    module: str
+
+    def of(self, protects: str) -> tuple[str, str]:
+        """The verdict on a row, and who has noticed."""
+        lines = self.text.splitlines()
+        (number,) = (number for number, line in enumerate(lines) if line.endswith(f"chassis/limit.py  {protects}"))
+        return re.split(r" {2,}| +[0-9.]+ s ", lines[number])[0], lines[number + 1].strip()
 
 
-def test_a_mutant_that_no_test_notices_has_survived(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tables = _table(tree, test="test_a_small_value_is_itself")
-    assert main([], root=tree, tables=tables) == 1
-    assert "SURVIVED" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """One run, two at a time, over a row of each kind: each costs a process of pytest or two."""
+    tree = _tree(tmp_path_factory.mktemp("told") / "tree")
+    tables = _table(tree, protects="By a test")
+    _table(tree, protects="By nobody", new="min(10, value)")
+    _table(tree, protects="By a test that fails anyway", test="test_what_fails_anyway")
+    _table(tree, protects="Not to be imported", old="def limited", new="import nothing_like_this\ndef limited")
+    _table(tree, protects="By a timeout", new="[None for _ in iter(int, 1)]")
+    _table(tree, protects="By dying", new="__import__('os').abort()")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr("tests.mutants.running.TEST_LIMIT", 2)
+        code = main(["-j", "2"], root=tree, tables=tables)
+    return Told(code, said.getvalue(), (tree / "chassis/limit.py").read_text())
 
 
-def test_a_test_that_fails_without_the_mutant_proves_nothing(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([], root=tree, tables=_table(tree, test="test_what_fails_anyway")) == 1
-    assert "FAILS ANYWAY" in capsys.readouterr().out
+def test_a_mutant_whose_test_fails_is_caught(told: Told) -> None:
+    assert told.of("By a test") == ("caught", "tests/test_limit.py::test_a_large_value_is_limited")
 
 
-def test_code_that_cannot_even_be_imported_proves_nothing(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tables = _table(tree, old="def limited", new="import nothing_like_this\ndef limited")
-    assert main([], root=tree, tables=tables) == 1
-    assert "DID NOT RUN" in capsys.readouterr().out
+def test_a_mutant_that_no_test_notices_has_survived(told: Told) -> None:
+    assert told.of("By nobody")[0] == "SURVIVED"
+
+
+def test_a_test_that_fails_without_the_mutant_proves_nothing(told: Told) -> None:
+    assert told.of("By a test that fails anyway")[0] == "FAILS ANYWAY"
+
+
+def test_code_that_cannot_even_be_imported_proves_nothing(told: Told) -> None:
+    assert told.of("Not to be imported")[0] == "DID NOT RUN"
+
+
+def test_a_single_test_that_hangs_is_caught_by_timeout(told: Told) -> None:
+    assert told.of("By a timeout")[0] == "caught by timeout"
+
+
+def test_a_process_that_dies_has_noticed(told: Told) -> None:
+    said, by = told.of("By dying")
+    assert said == "caught"
+    assert "died of signal" in by
+
+
+def test_what_was_not_caught_is_counted_and_makes_the_run_fail(told: Told) -> None:
+    assert told.code == 1
+    assert told.text.endswith("\n3 of 6 mutants were caught\n")
+    assert told.text.count("\nSURVIVED: limit.toml, By nobody\n") == 1
+
+
+def test_the_tree_itself_is_never_changed(told: Told) -> None:
+    assert told.module == _MODULE
+
+
+def test_a_run_in_which_all_are_caught_ends_with_0(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mutant,) = read("limit", tables := _table(tree))
+    for said, code in (("caught", 0), ("caught by timeout", 0), ("SURVIVED", 1)):
+        verdicts = [Verdict(mutant, said, "", 0.0, "")]
+        monkeypatch.setattr("tests.mutants.__main__.judge", lambda *_, verdicts=verdicts: verdicts)
+        assert main([], root=tree, tables=tables) == code
 
 
 def test_a_mutant_that_hangs_is_caught_by_timeout(tree: Path) -> None:
     (mutant,) = read("limit", _table(tree, new="[None for _ in iter(int, 1)]"))
     with copy_of(tree) as copy, copy.without(mutant):
-        assert copy.run(mutant.tests, limit=3).outcome is Outcome.TIMED_OUT
+        assert copy.run(mutant.tests, limit=2).outcome is Outcome.TIMED_OUT
 
 
-def test_a_single_test_that_hangs_is_caught_by_timeout(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("tests.mutants.running.TEST_LIMIT", 1)
-    tables = _table(tree, new="[None for _ in iter(int, 1)]")
-    assert main([], root=tree, tables=tables) == 0
-    assert "caught by timeout" in capsys.readouterr().out
-
-
-def test_a_process_that_dies_has_noticed(tree: Path) -> None:
-    (mutant,) = read("limit", _table(tree, new="__import__('os').abort()"))
-    with copy_of(tree) as copy, copy.without(mutant):
-        result = copy.run(mutant.tests)
-    assert result.outcome is Outcome.FAILED
-    assert "died of signal" in result.by
-
-
-def test_several_can_be_tried_at_a_time(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tables = _table(tree, protects="The first")
-    _table(tree, protects="Another", new="max(value, 10)")
-    _table(tree, protects="A third", new="10", test="test_a_small_value_is_itself")
-    assert main(["-j", "2"], root=tree, tables=tables) == 0
-    assert "3 of 3 mutants were caught" in capsys.readouterr().out
-
-
-def test_rows_are_chosen_by_area_and_text(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_are_chosen_by_area_and_text(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = _table(tree, protects="The first")
     _table(tree, protects="Another", test="test_a_small_value_is_itself")
-    assert main(["limit", "-k", "first"], root=tree, tables=tables) == 0
-    assert "Another" not in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["elsewhere"], root=tree, tables=tables)
-    with pytest.raises(SystemExit):
-        main(["-k", "nothing like this"], root=tree, tables=tables)
+    chosen: list[str] = []
+
+    def judge(mutants: Sequence[Mutant], *_: object) -> list[Verdict]:
+        chosen.extend(mutant.protects for mutant in mutants)
+        return []
+
+    monkeypatch.setattr("tests.mutants.__main__.judge", judge)
+    main(["limit", "-k", "first"], root=tree, tables=tables)
+    assert chosen == ["The first"]
+    main([], root=tree, tables=tables)
+    assert chosen == ["The first", "The first", "Another"]
+    for nothing in (["elsewhere"], ["-k", "nothing like this"]):
+        with pytest.raises(SystemExit):
+            main(nothing, root=tree, tables=tables)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from cqi.testing.v1 import echo_pb2_grpc as rpc
 from chassis import ServiceChassis
 from chassis.bus import subscribe
 from chassis.cache import cache_key
-from chassis.metrics import DB_POOL_ACTIVE_CONNECTIONS, DB_POOL_IDLE_CONNECTIONS
+from chassis.metrics.catalogue import DB_POOL_ACTIVE_CONNECTIONS, DB_POOL_IDLE_CONNECTIONS
 from chassis.tracing import otlp
 from tests.bench.nowhere import Nowhere
 from tests.soak.figures import Figures

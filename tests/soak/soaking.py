@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,13 +13,14 @@ import grpc
 from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 
+from tests.bench.asked import Asked
 from tests.bench.child import Child
 from tests.bench.credentials import Credentials
 from tests.bench.load import CONNECTIONS, STREAMS, closed
 from tests.bench.servicer import UNARY, request
 from tests.soak.figures import Figures, leaked, table
 
-_PATIENCE = 30.0  # seconds that the service may take to start, to answer, and to end
+_PATIENCE = 30.0  # seconds for a stream
 SETTLING = 20.0  # seconds that it may take to put away what was under way
 _LOOK_EVERY = 0.2
 _POOL = 8  # connections, all opened at the start: how many there are does not depend on the load
@@ -66,17 +63,6 @@ class Service:
 
     def __init__(self, overrides: Mapping[str, object], leaks: Iterable[str] = ()) -> None:
         self.credentials = Credentials.new()
-        # In a session of its own: Ctrl-C is for this process, and the service ends when it can read nothing more.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.soak.service"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._send, self._receive = self._process.stdin, self._process.stdout
         settings = {
             "server.grpc_port": 0,
             "server.http_port": 0,
@@ -89,12 +75,13 @@ class Service:
             "database.max_conns": _POOL,
             **overrides,
         }
-        self._ask({"overrides": settings, "leaks": [*leaks]})
+        order = {"overrides": settings, "leaks": [*leaks]}
+        self._asked = Asked("tests.soak.service", "the service", order)
         self.port = 0
 
     def __enter__(self) -> Self:
         try:
-            self.port = int(self._answer()["port"])
+            self.port = int(self._asked.answer()["port"])
         except BaseException:
             self.close()
             raise
@@ -105,36 +92,16 @@ class Service:
 
     def close(self) -> None:
         """End it."""
-        with contextlib.suppress(BrokenPipeError):
-            self._send.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._receive.close()
+        self._asked.close()
 
     def figures(self) -> tuple[Figures, int]:
         """What it holds now, and how many events it has handled."""
-        self._ask({"ask": "figures"})
-        answer = self._answer()
+        answer = self._asked.ask({"ask": "figures"})
         return Figures.of_json(answer), int(answer["handled"])
 
     def cpu_seconds(self) -> float:
         """For the load, which meters what it loads; nothing is made of it here."""
         return 0.0
-
-    def _ask(self, question: dict[str, Any]) -> None:
-        self._send.write(json.dumps(question) + "\n")
-        self._send.flush()
-
-    def _answer(self) -> dict[str, Any]:
-        if not select.select([self._receive], (), (), _PATIENCE)[0]:
-            raise RuntimeError(f"the service did not answer for {_PATIENCE:g} seconds")
-        line = self._receive.readline()
-        if not line:
-            raise RuntimeError("the service has ended; see above")
-        return dict(json.loads(line))
 
 
 def soak(

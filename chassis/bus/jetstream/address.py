@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from chassis.address import host_port
 from chassis.config import Secret, SecretUrl
 
 _PORTS = {"ws": 80, "wss": 443}
@@ -52,10 +53,8 @@ class Address:
             name = port = None
         if not name:
             raise ValueError(f"{url} is no address of a NATS server, such as nats://nats-1:4222")
-        host = f"[{name}]" if ":" in name else name
-        port = port or _PORTS.get(scheme, 4222)
         user, _, password = credentials.partition(":")
-        place = f"{host}:{port}"
+        place = host_port(name, port or _PORTS.get(scheme, 4222))
         return cls(f"{scheme}://{place}", place, Secret(unquote(user)), Secret(unquote(password)))
 
     @property

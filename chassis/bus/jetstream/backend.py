@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from chassis.background import end
 from chassis.bus.backend import Backend, Consumer, Delivery, too_large
 from chassis.bus.jetstream.api import MESSAGE_TOO_LARGE, NO_RESPONDERS, Api
 from chassis.bus.jetstream.connection import Connection
 from chassis.bus.jetstream.consumers import Consumers
-from chassis.bus.jetstream.ending import end
 from chassis.bus.jetstream.intake import JetStreamIntake
 from chassis.bus.jetstream.requests import Reply
 from chassis.bus.jetstream.streams import Streams

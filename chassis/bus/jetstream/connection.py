@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from nats import errors as nats_errors
 
+from chassis.background import end
 from chassis.bus.jetstream.address import Address, places_of
 from chassis.bus.jetstream.client import Client, Listening, Receive
-from chassis.bus.jetstream.ending import end
 from chassis.bus.jetstream.requests import Reply, Requests
 from chassis.config import SecretUrl
 from chassis.errors import Temporary

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
+from chassis.background import end
 from chassis.bus.backend import Consumer, Delivery
 from chassis.bus.jetstream.client import Listening
 from chassis.bus.jetstream.connection import Connection
 from chassis.bus.jetstream.consumers import Bound, Consumers
 from chassis.bus.jetstream.delivery import IN_PROGRESS, NAK, JetStreamDelivery
-from chassis.bus.jetstream.ending import end
 from chassis.bus.jetstream.wire import Status, origin_of, status_of
 from chassis.errors import ChassisError
 from chassis.retry import Policy

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chassis import ServiceChassis
 from chassis.auth import ApiKeyAuthenticator, CombinedAuthenticator, JwtAuthenticator, Unauthorized, from_config
 from chassis.config.problems import ConfigurationError
 from chassis.config.secret import Secret
@@ -85,6 +86,39 @@ def test_all_problems_are_told_at_once_with_their_origin_and_without_a_key(pair:
     ]
     assert "c4n4ry" not in "".join(told)
     assert pair("p256").private_pem.splitlines()[1] not in "".join(told)
+
+
+class Anything(ServiceChassis):
+    name = "anything"
+
+
+def refused(**environ: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        Anything.configure(environ={f"CQI_{name}": value for name, value in environ.items()})
+    return [problem.key for problem in caught.value.problems]
+
+
+def test_a_service_is_told_all_that_is_wrong_with_its_keys_together_with_all_else(pair: PairOf) -> None:
+    options = {"AUTH_JWT_ALGORITHMS": "HS256", "AUTH_JWT_ISSUER": " ", "AUTH_API_KEYS": "cqmd:c4n4ry"}
+    assert refused(SERVER_GRPC_PORT="many", AUTH_JWT_PUBLIC_KEY=pair("p256").pem, **options) == [
+        "server.grpc_port",
+        "auth.api_keys",
+        "auth.jwt_algorithms",
+        "auth.jwt_issuer",
+    ]
+
+
+def test_nothing_is_said_of_what_depends_on_a_value_that_cannot_be_read() -> None:
+    assert refused(AUTH_JWT_PUBLIC_KEY="", AUTH_JWT_ISSUER="https://id", AUTH_API_KEYS="cqmd:c4n4ry") == [
+        "auth.jwt_public_key",
+        "auth.api_keys",
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none", "rs256", "RS256,HS512", "RS1"])
+def test_algorithms_whose_key_is_a_secret_are_never_accepted_from_an_environment(algorithm: str, pair: PairOf) -> None:
+    keys = refused(AUTH_JWT_ALGORITHMS=algorithm, AUTH_JWT_PUBLIC_KEY=pair("rsa").pem)
+    assert keys == ["auth.jwt_algorithms"]
 
 
 @pytest.mark.parametrize(

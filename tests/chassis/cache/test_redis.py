@@ -283,6 +283,27 @@ async def test_no_caller_ever_gets_the_answer_to_anothers_question(proxy: Proxy,
         assert all(message in (None, Asset(asset_id=key)) for key, message in zip(keys, found, strict=True))
 
 
+async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(caches: Any) -> None:
+    owing: list[int] = []
+
+    def answer(command: Command) -> bytes:
+        if command[0] != b"MGET":
+            return b"+OK\r\n"
+        if command[1] == b"asset:1":
+            owing.append(redis.connections)
+            return b""
+        value = Asset(asset_id="1" if [redis.connections] == owing else "2").SerializeToString()
+        return b"*1\r\n$%d\r\n%s\r\n" % (len(value), value)
+
+    async with FakeRedis(answer) as redis, asyncio.timeout(PATIENCE):
+        cache = await caches(redis, timeout=SHORT, pool_size=1, min_idle=1)
+        while not owing:
+            assert await cache.get("asset:1", Asset) is None
+        while (found := await cache.get("asset:2", Asset)) is None:
+            pass
+        assert found == Asset(asset_id="2")
+
+
 # The time of the call.
 
 

@@ -20,6 +20,7 @@ from chassis.call import (
     current_principal,
     enter,
     headers_of,
+    is_cancelled,
     leave,
 )
 from chassis.errors import NotFound, Temporary
@@ -173,6 +174,32 @@ def test_the_current_call_is_that_of_the_context() -> None:
     contextvars.copy_context().run(within)
     assert current_call() is None
     assert current_principal() is None
+
+
+async def test_who_is_cancelled_knows_whether_that_came_from_outside() -> None:
+    async def stray() -> None:
+        raise asyncio.CancelledError
+
+    seen = []
+
+    async def work(asked: asyncio.Event) -> None:
+        try:
+            await stray()
+        except asyncio.CancelledError:
+            seen.append(is_cancelled())
+        try:
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            seen.append(is_cancelled())
+
+    asked = asyncio.Event()
+    task = asyncio.create_task(work(asked))
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [False, True]
 
 
 def test_headers_are_found_by_their_lower_case_names() -> None:

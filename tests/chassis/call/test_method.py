@@ -38,6 +38,26 @@ def test_a_method_is_known_and_closed_unless_it_says_otherwise() -> None:
     assert repr(method) == "<Method http server GET /assets/{id}>"
 
 
+@pytest.mark.parametrize(
+    ("path", "probe"),
+    [
+        ("/grpc.health.v1.Health/Check", True),
+        ("/grpc.health.v1.Health/Watch", True),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", True),
+        ("/grpc.health.v1.Health/check", False),
+        ("/grpc.health.v1.HealthCheck/Check", False),
+        ("/pkg.Greeter/Greet", False),
+    ],
+)
+def test_probes_are_known_by_their_exact_names(path: str, probe: bool) -> None:
+    assert Method.grpc(path, Kind.UNARY_UNARY, "server").probe is probe
+
+
+def test_calls_going_out_say_where_to() -> None:
+    assert Method.grpc("/a/B", Kind.UNARY_UNARY, "client", "prices:9000").target == "prices:9000"
+    assert Method.grpc("/a/B", Kind.UNARY_UNARY, "server").target == ""
+
+
 def test_sides_are_served_or_made() -> None:
     assert Method.grpc("/a/B", Kind.UNARY_UNARY, "server").served
     assert not Method.grpc("/a/B", Kind.UNARY_UNARY, "client").served

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chassis.dev.processes import descendants
+from tests.process import Process, processes
 
 PROMISED = 3.0
 
@@ -47,50 +44,15 @@ class Alone(ServiceChassis):
 """
 
 
-class Process:
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        environment = {"CQI_SERVER_GRPC_PORT": "0", "CQI_SERVER_HTTP_PORT": "0"}
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "chassis.cli", *arguments],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[dict[str, Any]] = []
-
-    def until(self, message: str) -> dict[str, Any]:
-        assert self.popen.stdout is not None
-        for text in self.popen.stdout:
-            self.lines.append(json.loads(text))
-            if self.lines[-1]["message"] == message:
-                return self.lines[-1]
-        raise AssertionError(f"no {message!r}; stderr: {self.popen.stderr.read() if self.popen.stderr else ''}")
-
-    def end(self) -> tuple[int, str]:
-        _, errors = self.popen.communicate(timeout=20)
-        return self.popen.returncode, errors
-
-
-class Start:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.all: list[Process] = []
-
-    def __call__(self, *arguments: str) -> Process:
-        self.all.append(Process(self.folder, *arguments))
-        return self.all[-1]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "counting.py").write_text(SERVICE)
-    start = Start(tmp_path)
-    yield start
-    for process in start.all:
-        process.popen.kill()
-        process.popen.communicate()
+    with processes(tmp_path) as start:
+        # How long it waits before it stops is a part of what --dev sets.
+        yield partial(start, server_drain_delay=None)
 
 
 def test_servers_are_told_and_stopped_with_the_service_and_a_restart_finds_the_data(start: Start) -> None:
@@ -103,11 +65,11 @@ def test_servers_are_told_and_stopped_with_the_service_and_a_restart_finds_the_d
     assert told["postgres"].startswith("PostgreSQL 18")
     assert told["postgres"].endswith("data in .chassis/postgres")
     second = start("run", "counting:Counting", "--dev")
-    code, errors = second.end()
-    assert (code, f"in use by process {process.popen.pid}" in errors, "Traceback" in errors) == (1, True, False)
-    servers = descendants(process.popen.pid)
-    process.popen.send_signal(signal.SIGTERM)
-    assert process.end() == (0, "")
+    code, _, errors = second.end()
+    assert (code, f"in use by process {process.pid}" in errors, "Traceback" in errors) == (1, True, False)
+    servers = descendants(process.pid)
+    code, _, errors = process.end(by=signal.SIGTERM)
+    assert (code, errors) == (0, "")
     assert _alive(servers) == []
     again = start("run", "counting:Counting", "--dev")
     counted = again.until("counted")
@@ -117,8 +79,8 @@ def test_servers_are_told_and_stopped_with_the_service_and_a_restart_finds_the_d
 def test_nothing_outlives_a_killed_service(start: Start) -> None:
     process = start("run", "counting:Counting", "--dev")
     process.until("service started")
-    servers = descendants(process.popen.pid)
-    process.popen.kill()
+    servers = descendants(process.pid)
+    process.send(signal.SIGKILL)
     until = time.monotonic() + PROMISED
     while _alive(servers):
         assert time.monotonic() < until
@@ -126,32 +88,34 @@ def test_nothing_outlives_a_killed_service(start: Start) -> None:
     assert start("run", "counting:Counting", "--dev").until("counted")["rows"] == 2
 
 
-def test_the_configuration_shows_the_addresses_and_starts_nothing(start: Start) -> None:
+def test_the_configuration_shows_the_addresses_and_starts_nothing(start: Start, tmp_path: Path) -> None:
     process = start("config", "counting:Counting", "--dev")
-    output, errors = process.popen.communicate(timeout=20)
-    assert (process.popen.returncode, errors) == (0, "")
+    assert (process.ended(), process.err) == (0, "")
+    output = process.out
     lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "127.0.0.1" in lines["database.host"]
     assert "--dev" in lines["database.host"]
-    assert not (start.folder / ".chassis" / "postgres" / "data").exists()
-    port = (start.folder / ".chassis" / "redis" / "port").read_text().strip()
+    assert not (tmp_path / ".chassis" / "postgres" / "data").exists()
+    port = (tmp_path / ".chassis" / "redis" / "port").read_text().strip()
     assert port in lines["cache.port"]
-    password = (start.folder / ".chassis" / "redis" / "password").read_text()
+    password = (tmp_path / ".chassis" / "redis" / "password").read_text()
     assert password not in output
 
 
-def test_what_is_wrong_in_the_configuration_is_told_before_anything_starts(start: Start) -> None:
-    (start.folder / "config.yaml").write_text("database:\n  hots: db\n")
-    code, errors = start("run", "counting:Counting", "--dev").end()
+def test_what_is_wrong_in_the_configuration_is_told_before_anything_starts(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("database:\n  hots: db\n")
+    code, _, errors = start("run", "counting:Counting", "--dev").end()
     assert (code, "database.hots" in errors) == (2, True)
-    assert not (start.folder / ".chassis").exists()
+    assert not (tmp_path / ".chassis").exists()
 
 
-def test_a_service_that_needs_no_server_gets_none_and_the_manners_of_a_developers_machine(start: Start) -> None:
+def test_a_service_that_needs_no_server_gets_none_and_the_manners_of_a_developers_machine(
+    start: Start, tmp_path: Path
+) -> None:
     process = start("run", "counting:Alone", "--dev")
     process.until("service started")
-    assert not (start.folder / ".chassis").exists()
-    process.popen.send_signal(signal.SIGTERM)
+    assert not (tmp_path / ".chassis").exists()
+    process.send(signal.SIGTERM)
     stopping = process.until("service stopping")
     assert stopping["drain_delay_seconds"] == 0
     assert process.end()[0] == 0

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
 
-from tests.process import Process
+from tests.process import Process, processes
 
 PATIENCE = 20.0
 
@@ -65,17 +65,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(folder: Path) -> Iterator[Any]:
-    started: list[Process] = []
+    with processes(folder) as start:
 
-    def start(target: str | None = "svc:Echo", **settings: str) -> Process:
-        started.append(Process(folder, target, **settings))
-        return started[-1]
+        def run(target: str | None = "svc:Echo", **settings: str) -> Process:
+            return start("run", *([target] if target else []), **settings)
 
-    yield start
-    for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
+        yield run
 
 
 def test_it_says_where_it_listens_serves_and_ends_with_0_on_sigterm(run: Any) -> None:

@@ -139,10 +139,23 @@ async def test_a_service_that_is_not_there_is_temporarily_unavailable() -> None:
             await rpc.EchoServiceStub(own).Echo(pb.EchoRequest())
 
 
+async def test_interceptors_of_ones_own_stand_among_the_others(serving: Serving) -> None:
+    served, made = Recording(), Recording()
+    echo = await serving.composed(served, AUTH)
+    async with channel(echo.address, token=OWN, interceptors=lambda default: [made, *default]) as own:
+        with pytest.raises(NotFound):
+            await rpc.EchoServiceStub(own).Echo(failing("NOT_FOUND"))
+
+    assert made.codes == ["NOT_FOUND"]
+    (call,) = (call for call in served.calls if call.method.name == "Echo")
+    assert call.principal.id == "gateway"
+    assert [call.method.target for call in made.calls] == [echo.address]
+
+
 async def test_interceptors_of_ones_own_take_the_place_of_all(serving: Serving) -> None:
     made = Recording()
     echo = await serving.composed()
-    async with channel(echo.address, interceptors=[made]) as own:
+    async with channel(echo.address, interceptors=lambda default: [made]) as own:
         with pytest.raises(grpc.aio.AioRpcError):
             await rpc.EchoServiceStub(own).Echo(failing("NOT_FOUND"))
 

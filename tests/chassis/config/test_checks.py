@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from chassis.config import ConfigurationError, load
-
-PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----"
+from chassis.config import ConfigurationError, Problem, load
 
 
 def problems(uses=(), dev=False, **variables):
@@ -51,11 +49,6 @@ def test_a_database_needs_user_and_name():
         ({"EVENTBUS_BACKEND": "jetstream"}, "eventbus.servers"),
         ({"METRICS_PATH": "/health/live"}, "metrics.path"),
         ({"METRICS_PATH": "/health/"}, "metrics.path"),
-        ({"AUTH_JWT_ISSUER": "me"}, "auth.jwt_issuer"),
-        ({"AUTH_JWT_AUDIENCE": "me"}, "auth.jwt_audience"),
-        ({"AUTH_JWT_LEEWAY": "1s"}, "auth.jwt_leeway"),
-        ({"AUTH_JWT_ALGORITHMS": "RS256"}, "auth.jwt_algorithms"),
-        ({"AUTH_JWT_PUBLIC_KEY_PATH": "/nowhere/key.pem"}, "auth.jwt_public_key_path"),
     ],
 )
 def test_options_that_do_not_fit_together_are_told(variables, key):
@@ -66,21 +59,18 @@ def test_options_that_fit_together_are_not():
     assert problems(SERVER_GRPC_PORT="0", SERVER_HTTP_PORT="0") == []
     assert problems(SERVER_DRAIN_DELAY="25s") == []
     assert problems(TRACING_ENABLED="true", TRACING_ENDPOINT="collector:4317") == []
-    assert problems(AUTH_JWT_ISSUER="me", AUTH_JWT_LEEWAY="1s", AUTH_JWT_PUBLIC_KEY=PEM) == []
 
 
-def test_one_public_key_is_enough(tmp_path):
-    file = tmp_path / "key.pem"
-    file.write_text(PEM)
-    assert problems(AUTH_JWT_PUBLIC_KEY_PATH=str(file)) == []
-    assert keys(AUTH_JWT_PUBLIC_KEY_PATH=str(file), AUTH_JWT_PUBLIC_KEY=PEM) == ["auth.jwt_public_key_path"]
+def test_whoever_loads_may_have_rules_of_its_own_for_the_values_that_are_good():
+    def also(values, origins):
+        assert "server.host" not in values
+        yield Problem("cache.db", origins["cache.db"], f"not {values['cache.db']}")
 
-
-@pytest.mark.parametrize("algorithm", ["HS256", "none", "rs256", "RS256,HS512", "RS1"])
-def test_algorithms_whose_key_is_a_secret_are_never_accepted(algorithm):
-    ((key, message),) = problems(AUTH_JWT_ALGORITHMS=algorithm, AUTH_JWT_PUBLIC_KEY=PEM)
-    assert key == "auth.jwt_algorithms"
-    assert "never HS256" in message
+    with pytest.raises(ConfigurationError) as caught:
+        load(environ={"CQI_SERVER_HOST": "a b", "CQI_CACHE_DB": "3"}, defaults={"service.name": "cqar"}, also=also)
+    first, second = caught.value.problems
+    assert first.key == "server.host"
+    assert str(second) == "cache.db (CQI_CACHE_DB): not 3"
 
 
 def test_a_rule_is_not_asked_about_values_that_are_no_good_themselves():

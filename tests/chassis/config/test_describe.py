@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,16 @@ def test_values_are_written_as_a_file_has_them(value, annotation, text):
 
 def test_a_value_is_found_by_its_key():
     assert value_of(loaded(), "settings.venue.wait") == 1.0
+
+
+def test_the_template_shows_the_defaults_of_the_service_in_place_of_those_of_the_chassis():
+    lines = template(config=load(environ={}, defaults={**NAMED, "service.version": "1.2"})).splitlines()
+    assert "  # version: 1.2" in lines
+    assert "  # name: cqar" in lines
+    assert "  # env: development" in lines
+
+
+def test_what_comes_from_a_file_named_default_is_written_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("default.yaml").write_text("log:\n  level: debug\n")
+    assert "  level: debug" in template(config=load(file=Path("default.yaml"), environ={}, defaults=NAMED)).splitlines()

@@ -149,15 +149,6 @@ def test_a_public_key_may_stand_on_one_line():
     assert config.auth.jwt_public_key.reveal() == PUBLIC.replace("\\n", "\n")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "leave it out for none"),
-        ("key", "with its BEGIN and END lines"),
-        (PUBLIC.replace("PUBLIC", "PRIVATE"), "this is a private one"),
-        (PUBLIC.replace("PUBLIC", "RSA PRIVATE"), "this is a private one"),
-    ],
-)
-def test_what_is_no_public_key_is_refused(text, message):
-    (line,) = problems({"CQAR_AUTH_JWT_PUBLIC_KEY": text})
-    assert message in line
+def test_an_empty_public_key_is_not_taken_for_none():
+    (line,) = problems({"CQAR_AUTH_JWT_PUBLIC_KEY": ""})
+    assert "leave it out for none" in line

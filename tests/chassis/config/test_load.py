@@ -448,3 +448,28 @@ def test_the_named_file_has_to_be_there_and_config_yaml_is_found(tmp_path):
     for path, message in ((tmp_path / "nope.yaml", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(ConfigurationError, match=message):
             find_file(path, tmp_path)
+
+
+def test_what_nobody_who_runs_the_service_said_is_a_default(tmp_path):
+    file = tmp_path / "default"
+    file.write_text("log:\n  level: debug\n")
+    config = load(file=file, environ={"CQI_SERVER_HOST": "::1"}, defaults={**NAMED, "service.version": "1.2"}, dev=True)
+    keys = ("server.grpc_port", "service.version", "server.drain_delay", "eventbus.backend", "tracing.service_name")
+    assert [key for key in keys if not config.is_default(key)] == []
+    assert not config.is_default("server.host")
+    assert not config.is_default("log.level")
+
+
+def test_a_file_whose_name_begins_with_default_is_no_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("default.yaml").write_text("log:\n  level: debug\n")
+    config = load(file=Path("default.yaml"), environ={}, defaults=NAMED)
+    assert config.origins["log.level"] == "default.yaml:2"
+    assert not config.is_default("log.level")
+
+
+def test_what_is_derived_from_the_service_is_so_too_where_it_is_left_empty():
+    config = load(environ={"CQI_TRACING_SERVICE_NAME": "", "CQI_TRACING_ENVIRONMENT": ""}, defaults=NAMED)
+    assert config.tracing.service_name == "cqar"
+    assert config.tracing.environment == config.service.env == "development"
+    assert config.origins["tracing.service_name"] == "default, from service.name"

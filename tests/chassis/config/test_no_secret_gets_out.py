@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import attrs
 import pytest
 
+from chassis.auth import problems_of
 from chassis.config import ConfigurationError, Secret, SecretUrl, load
 from chassis.config.describe import table, template
 from chassis.config.load import catalogue_of
@@ -151,7 +152,7 @@ def test_a_good_secret_is_in_nothing_that_can_be_seen(key, tmp_path):
 def test_a_bad_secret_is_in_no_message(key, value, tmp_path):
     for source in sources(key, value, tmp_path):
         with pytest.raises(ConfigurationError) as caught:
-            load(Settings, **{"defaults": NAMED, **source})
+            load(Settings, also=problems_of, **{"defaults": NAMED, **source})
         assert {problem.key for problem in caught.value.problems} == {key}
         for text in all_that_an_error_says(caught.value):
             assert MARKER not in text

@@ -33,7 +33,9 @@ from tests.proxy import Proxy
 @pytest.fixture
 def own(own_server: PostgresServer) -> Iterator[DatabaseForTest]:
     """A database on a server of our own, up at the beginning and at the end."""
-    yield DatabaseForTest(own_server.host, own_server.port, own_server.user, Secret(own_server.password), "own")
+    password = Secret(own_server.password)
+    place = (own_server.host, own_server.port, own_server.user)
+    yield DatabaseForTest(*place, password, "own", own_server.overrides("own"))
     if not own_server.is_running:
         own_server.start()
 

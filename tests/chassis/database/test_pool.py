@@ -258,7 +258,7 @@ async def test_a_stop_cuts_what_stays_in_use_and_says_so(
     db = database_on(place)
     await db.start()
     tx = await db.begin()
-    with pytest.raises(RuntimeError, match="1 connections to the database were still in use"):
+    with pytest.raises(TimeoutError, match="1 connections to the database were still in use"):
         await db.stop()
     await tx.rollback()
 

@@ -123,6 +123,21 @@ async def test_own_routes_need_no_credentials_by_exact_path(serve: Any, guarding
     assert (await sidecar.ask("POST", "/health"))[0] == 401
 
 
+async def test_observers_are_told_that_they_are_probes(serve: Any, recording: Any) -> None:
+    async def mine(request: web.Request) -> web.Response:
+        return web.Response()
+
+    sidecar = await serve(
+        lambda app: app.router.add_get("/metrics", mine),
+        metrics=Metrics(),
+        metrics_path="/figures",
+        interceptors=[recording],
+    )
+    for path in ("/health", "/health/live", "/health/ready", "/figures", "/metrics", "/nothing"):
+        await sidecar.get(path)
+    assert [seen.call.method.probe for seen in recording.seen] == [True, True, True, True, False, False]
+
+
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
 async def test_a_service_can_not_take_them(serve: Any, path: str) -> None:
     async def mine(request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientPayloadError, WSMsgType, web
 
 from chassis.call import Interceptor
-from chassis.errors import Temporary
+from chassis.errors import ChassisError, PermissionDenied, Temporary, Unauthorized
 
 
 def at(path: str, handler: Any) -> Any:
@@ -192,6 +192,22 @@ async def test_a_websocket_whose_handler_crashes_is_closed_with_a_reason(serve: 
         assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
     await recording.until(1)
     assert recording.last.code == "INTERNAL"
+
+
+@pytest.mark.parametrize("error", [Unauthorized("the token has expired"), PermissionDenied("not yours any more")])
+async def test_a_websocket_whose_caller_may_not_go_on_is_closed_as_a_matter_of_policy(
+    serve: Any, recording: Any, error: ChassisError
+) -> None:
+    async def refuse(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        raise error
+
+    async with (await serve(at("/refuse", refuse))).client.ws_connect("/refuse") as socket:
+        message = await socket.receive()
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1008)
+    await recording.until(1)
+    assert recording.last.code == error.code.name
 
 
 async def test_a_client_that_goes_away_cancels_its_request(serve: Any, recording: Any) -> None:

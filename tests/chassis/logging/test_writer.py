@@ -214,3 +214,16 @@ def test_a_call_whose_line_cannot_be_made_costs_that_line_alone() -> None:
     writer.append("next")
     assert writer.close(PATIENCE)
     assert lines == ["next", "1 dropped"]
+
+
+def test_an_important_line_is_written_at_once_and_takes_those_before_it_along(
+    writing: Callable[..., Writer], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.logging.writer._GATHERING", 3600)
+    gate.open.set()
+    writer = writing(gate)
+    writer.append("first")
+    writer.append("second", important=True)
+    assert gate.reached.wait(PATIENCE)
+    assert writer.flush(PATIENCE)
+    assert gate.lines == ["first", "second"]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from chassis.metrics import Metrics, namespace_of
+from chassis.metrics import Metrics
+from chassis.metrics.naming import namespace_of
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import chassis
-from chassis.metrics import CATALOGUE, GRPC_CALL_DURATION, GRPC_CALLS, Metrics
+from chassis.metrics import Metrics
+from chassis.metrics.catalogue import CATALOGUE, GRPC_CALL_DURATION, GRPC_CALLS
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 

@@ -85,18 +85,27 @@ async def test_of_400_calls_on_one_connection_as_many_run_as_are_allowed(
 
 async def test_a_client_that_keeps_to_the_limit_has_its_calls_one_after_the_other(serving: Serving) -> None:
     inside, most = 0, 0
+    go_on = asyncio.Event()
 
     async def work(request: Any, context: Any) -> pb.EchoReply:
         nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        await asyncio.sleep(0)
-        inside -= 1
+        if request.text:
+            inside += 1
+            most = max(most, inside)
+            await go_on.wait()
+            inside -= 1
         return pb.EchoReply(text=request.text)
 
     echo = await serving.composed(servicer=Scripted(Echo=work), limits=Limits(max_concurrent_streams=10))
     await echo.stub.Echo(pb.EchoRequest(), timeout=PATIENCE)  # with which the client learns of the limit
     calls = [echo.stub.Echo(pb.EchoRequest(text=str(number)), timeout=PATIENCE) for number in range(STREAMS)]
+    await until(lambda: inside >= 10)
+    own_connection = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(echo.address, options=own_connection) as other:
+        for _ in range(20):  # long enough for more to come in, if they could
+            await rpc.EchoServiceStub(other).Echo(pb.EchoRequest(), timeout=PATIENCE)
+    assert inside == 10
+    go_on.set()
     texts = [(await call).text for call in calls]
 
     assert texts == [str(number) for number in range(STREAMS)]

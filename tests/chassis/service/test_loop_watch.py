@@ -153,6 +153,24 @@ async def test_a_blockage_is_one_warning_and_beyond_the_limit_one_error(told: To
     assert told.records[1].getMessage().endswith("nothing else is served: the process counts as stuck")
 
 
+async def test_whose_code_blocks_it_can_be_asked_from_another_thread(told: Told) -> None:
+    asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    metrics = Metrics("watched")
+    async with watching(metrics=metrics) as watch:
+        await next_heartbeat(metrics)
+        assert watch.blocked_by is None
+
+        def ask() -> None:
+            while (place := watch.blocked_by) is None:
+                told.first.wait(0.01)
+            asked.put(place)
+
+        threading.Thread(target=ask, daemon=True).start()
+        place = asked.get(timeout=PATIENCE)
+    function = test_whose_code_blocks_it_can_be_asked_from_another_thread
+    assert place == f"{function.__name__} ({__file__}:{line_of(function, 'asked.get(')})"
+
+
 async def test_it_counts_as_stuck_for_a_while_after_it_went_on_so_that_probes_see_it(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

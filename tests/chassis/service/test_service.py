@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,10 +14,11 @@ import pytest
 from aiohttp import ClientSession, web
 from cqc.events.v1.asset_events_pb2 import AssetCreated
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis import ServiceChassis
 from chassis.bus import MemoryBroker, subscribe
-from chassis.call import Call, Interceptor, Proceed, current_principal
+from chassis.call import Call, Interceptor, Proceed, current_call, current_principal
 from chassis.component import Component, StartError
 from chassis.config import ConfigurationError, knob
 from chassis.errors import FailedPrecondition, NotFound, Unauthorized
@@ -100,6 +102,7 @@ async def test_hooks_components_and_tasks_live_in_order_and_end_in_reverse() -> 
 
 
 QUIET: Mapping[str, object] = {"server.drain_delay": 0, "log.level": "error"}
+FREE: Mapping[str, object] = {**QUIET, "server.grpc_port": 0, "server.http_port": 0}
 
 
 async def test_a_start_that_fails_half_way_stops_what_had_started_and_names_the_cause(
@@ -338,6 +341,9 @@ async def test_a_channel_of_a_service_is_opened_once_for_each_target_and_closed_
         first = service.service.channel(address)
         assert first is service.service.channel(address)
         assert first is not service.service.channel(address, timeout=1.0)
+        small: dict[str, Any] = {"options": [("grpc.max_send_message_length", 100)], "interceptors": list}
+        assert service.service.channel(address, **small) is service.service.channel(address, **small)
+        assert first is not service.service.channel(address, **small)
         stub = echo_pb2_grpc.EchoServiceStub(first)
         assert (await stub.Echo(echo_pb2.EchoRequest(text="hi"), timeout=PATIENCE)).text == "hi"
 
@@ -369,3 +375,124 @@ async def test_a_component_that_comes_too_late_to_be_started_is_refused() -> Non
     async with running(Echo) as service:
         with pytest.raises(RuntimeError, match="comes too late"):
             service.service.add(Component())
+
+
+class TheirError(Exception):
+    """Of some library."""
+
+
+async def test_exceptions_of_libraries_have_the_meaning_that_the_service_gives_them() -> None:
+    class Translating(Echo):
+        translate: ClassVar[Any] = {TheirError: lambda error: NotFound(f"nowhere: {error}")}
+
+        def routes(self, app: web.Application) -> None:
+            app.router.add_get("/theirs", self.fail)
+
+        async def fail(self, request: web.Request) -> web.Response:
+            raise TheirError("x")
+
+    async with running(Translating) as service:
+        status, body = await get(service.http_url("/theirs"))
+    assert (status, json.loads(body)["error"]) == (404, "nowhere: x")
+
+
+async def test_an_http_request_has_the_time_that_is_configured(capfd: pytest.CaptureFixture[str]) -> None:
+    class Slow(Echo):
+        remaining: ClassVar[list[float | None]] = []
+
+        def routes(self, app: web.Application) -> None:
+            app.router.add_get("/slow", self.wait)
+
+        async def wait(self, request: web.Request) -> web.Response:
+            call = current_call()
+            assert call is not None
+            self.remaining.append(call.time_remaining())
+            if request.query:
+                await asyncio.Event().wait()
+            return web.Response()
+
+    async with running(Slow, environ={"CQI_SERVER_HTTP_REQUEST_TIMEOUT": "50ms"}) as service:
+        assert (await get(service.http_url("/slow?wait=1")))[0] == 504
+    async with running(Slow, {"server.http_request_timeout": 0}) as service:
+        assert (await get(service.http_url("/slow")))[0] == 200
+    async with running(Slow) as service:
+        assert (await get(service.http_url("/slow")))[0] == 200
+    assert Slow.remaining[1] is None
+    assert Slow.remaining[2] is not None
+    assert 50 < Slow.remaining[2] <= 60
+
+
+@pytest.mark.parametrize("sample_rate", [0, 1])
+async def test_log_lines_within_a_span_of_ones_own_belong_to_it(
+    sample_rate: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, str] = {}
+
+    class Traced(Echo):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._assembly.tracing._exporter = InMemorySpanExporter()
+
+        def routes(self, app: web.Application) -> None:
+            app.router.add_get("/price", self.price)
+
+        async def price(self, request: web.Request) -> web.Response:
+            call = current_call()
+            assert call is not None
+            assert call.trace is not None
+            seen["call"] = call.trace.span_id
+            self.log.info("before")
+            with self.tracer.start_as_current_span("price") as span:
+                seen["own"] = f"{span.get_span_context().span_id:016x}"
+                self.log.info("within")
+            return web.Response()
+
+    config = {
+        "tracing.enabled": True,
+        "tracing.endpoint": "127.0.0.1:4317",
+        "tracing.sample_rate": sample_rate,
+        "log.level": "info",
+    }
+    async with running(Traced, config) as service:
+        assert (await get(service.http_url("/price")))[0] == 200
+    lines = {line["message"]: line for line in lines_of(capfd.readouterr().out)}
+    assert (lines["before"]["span_id"], lines["within"]["span_id"]) == (seen["call"], seen["own"])
+    assert lines["before"]["trace_id"] == lines["within"]["trace_id"]
+    assert seen["call"] != seen["own"]
+
+
+async def test_all_parts_are_told_when_work_under_way_is_cut_and_say_alike_what_was(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Working(Component):
+        name = "working"
+
+        async def stop(self) -> None:
+            assert self.time_to_end(3600) <= 5
+            raise TimeoutError("2 jobs had to be cut off")
+
+    service = Echo(Echo.configure(environ={}, overrides={**FREE, "log.format": "json"}))
+    service.add(Working())
+    await asyncio.create_task(service.start())
+    loop = asyncio.get_running_loop()
+    failures = await asyncio.create_task(service.stop(deadline=loop.time() + 5))
+    assert [(failure.name, failure.reason) for failure in failures] == [("working", "2 jobs had to be cut off")]
+    (line,) = lines_of(capfd.readouterr().out)
+    assert (line["component"], "stack" in line) == ("working", False)
+
+
+async def test_what_a_page_of_metrics_logs_is_of_the_service_that_was_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    class Telling(Echo):
+        async def on_start(self) -> None:
+            self.metrics.gauge("depth", "How deep.").set_function(self.depth)
+
+        def depth(self) -> float:
+            logging.getLogger("deep").error("asked")
+            return 1.0
+
+    class Second(Telling):
+        name = "second"
+
+    async with running(Echo), running(Second) as second:
+        await get(second.http_url("/metrics"))
+    assert [line["service_name"] for line in lines_of(capfd.readouterr().out)] == ["second"]

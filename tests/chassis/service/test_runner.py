@@ -1,0 +1,110 @@
+"""The end of a service under signals, whatever its code is doing just then."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process import ECHO, Process, processes
+
+PATIENCE = 30.0
+
+SERVICES = """
+import asyncio, time
+
+class Blocking(Echo):
+    def routes(self, app):
+        app.router.add_get("/block", self.block)
+    async def block(self, request):
+        self.log.info("blocking")
+        time.sleep(60)
+
+class Threaded(Echo):
+    async def on_start(self):
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+"""
+
+CRASHED = """
+import os, signal, threading
+from chassis import ServiceChassis
+from chassis.service import run
+
+class Crashing(ServiceChassis):
+    name = "crashing"
+    async def on_start(self):
+        self.spawn(self.work())
+    async def work(self):
+        raise RuntimeError("no prices")
+    async def on_stop(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+overrides = {"server.grpc_port": 0, "server.http_port": 0, "server.drain_delay": 0, "server.shutdown_timeout": "1s"}
+code = run(Crashing(Crashing.configure(environ={}, overrides={**overrides, "log.output": "stderr"})))
+for thread in threading.enumerate():
+    if thread is not threading.main_thread() and thread.name.startswith("chassis"):
+        thread.join()
+print("went on after", code)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    (tmp_path / "svc.py").write_text(ECHO + SERVICES)
+    with processes(tmp_path) as start:
+        yield start
+
+
+def blocked(start: Callable[..., Process], **settings: str) -> Process:
+    process = start("run", "svc:Blocking", **settings)
+    address = process.until("service started")["http_address"]
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as connection:
+        connection.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.until("blocking")
+    return process
+
+
+@pytest.mark.parametrize("uvloop", ["true", "false"])
+def test_code_that_blocks_the_event_loop_is_named_and_does_not_hold_up_the_end(
+    start: Callable[..., Process], uvloop: str
+) -> None:
+    process = blocked(start, server_shutdown_timeout="1s", server_uvloop=uvloop)
+    code, lines, _ = process.end(by=signal.SIGTERM)
+    assert code == 1
+    told = lines[-1]
+    assert told["level"] == "error"
+    assert told["message"].startswith("the stop took too long: Blocking.block (")
+    assert "svc.py:" in told["message"]
+
+
+@pytest.mark.parametrize("uvloop", ["true", "false"])
+def test_a_second_signal_ends_it_at_once_even_while_the_event_loop_is_blocked(
+    start: Callable[..., Process], uvloop: str
+) -> None:
+    process = blocked(start, server_shutdown_timeout="1h", server_uvloop=uvloop)
+    process.send(signal.SIGINT)
+    assert process.until("signal received")["signal"] == "SIGINT"  # told at once, too
+    code, lines, _ = process.end(by=signal.SIGTERM)
+    assert code == 130
+    assert lines[-1]["message"] == "second signal: exiting at once"
+
+
+def test_a_thread_that_the_event_loop_waits_for_does_not_hold_up_the_end(start: Callable[..., Process]) -> None:
+    process = start("run", "svc:Threaded", server_shutdown_timeout="1s")
+    process.until("service started")
+    code, lines, err = process.end(by=signal.SIGTERM)
+    assert (code, lines[-1]["message"]) == (1, "service stopped")
+    assert "or a thread that it waits for" in err
+
+
+def test_a_signal_after_a_crash_leaves_nothing_behind_that_ends_the_process_later() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CRASHED], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "went on after 1\n"), ended.stderr
