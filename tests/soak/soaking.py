@@ -73,6 +73,8 @@ class Service:
             "tracing.insecure": True,
             "database.min_conns": _POOL,
             "database.max_conns": _POOL,
+            "cache.min_idle_conns": _POOL,
+            "cache.pool_size": _POOL,
             **overrides,
         }
         order = {"overrides": settings, "leaks": [*leaks]}
