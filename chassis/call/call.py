@@ -153,7 +153,7 @@ class Call:
         if self._request_id is None:
             if self.method.served:
                 given = self.metadata.get("x-request-id")
-                usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+                usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and _is_readable(given)
                 self._request_id = given if given and usable else f"{_ids.getrandbits(128):032x}"
             else:
                 parent = self.parent
@@ -169,6 +169,10 @@ class Call:
 
     def __repr__(self) -> str:
         return f"<Call {self.method.path} {self.code.name}>"
+
+
+def _is_readable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not text.isspace()
 
 
 def current_call() -> Call | None:

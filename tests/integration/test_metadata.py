@@ -198,6 +198,7 @@ def test_what_grpc_has_to_say_of_metadata_is_not_kept_from_other_handlers(
 @given(st.binary(max_size=200))
 @example(FORGED)
 @example(b" r-1 ")
+@example(b" ")
 @example(b"r" * 128)
 @example(b"r" * 129)
 def test_a_request_id_is_taken_as_it_is_or_not_at_all(json_served: Served, given_id: bytes) -> None:

@@ -91,7 +91,7 @@ def test_the_callers_request_id_is_kept(request_id: str) -> None:
     assert call.request_id == request_id
 
 
-@pytest.mark.parametrize("request_id", ["", "x" * 129, "line\nbreak", "tab\t", "Zoë", "\x7f", "ÿ"])
+@pytest.mark.parametrize("request_id", ["", " ", "x" * 129, "line\nbreak", "tab\t", "Zoë", "\x7f", "ÿ"])
 def test_a_request_id_that_could_do_harm_is_replaced(request_id: str) -> None:
     call = FromAfar(x_request_id=request_id)
 
