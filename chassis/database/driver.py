@@ -110,21 +110,12 @@ def meaning(connection: Connection, error: Exception) -> ChassisError:
     if lost(connection, error):
         return Temporary(UNAVAILABLE, detail=f"the connection was lost: {type(error).__name__}")
     known = translate(error)
-    _forget_values(error)
     if known is not None:
         return known
     if isinstance(error, asyncpg.InterfaceError):
         # A wrong number of arguments, say; what has values in its text has a SQLSTATE as well.
         return Permanent(FAULT, detail=f"asyncpg: {error.args[0]}")
     return Permanent(FAULT, detail=f"asyncpg: {type(error).__name__}")
-
-
-def _forget_values(error: Exception) -> None:
-    """Take the values of rows and arguments out of an error, which the log will show as a cause."""
-    if isinstance(error, asyncpg.PostgresError):
-        error.detail = None
-        if str(error.sqlstate).startswith("22"):  # data exceptions quote the value in their first line
-            error.args = (type(error).__name__,)
 
 
 def foreign(connection: Connection, error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from grpc import StatusCode
 
 from chassis.component import StartError
 from chassis.errors import Temporary
-from chassis.server import GrpcServer
+from chassis.server import GrpcServer, accepting
 from chassis.server.accepting import Accepting
 from tests.chassis.server.until import until
 from tests.hostile import Frame, Hostile
@@ -300,7 +300,17 @@ async def test_who_closed_the_port_cannot_keep_what_was_replaced(port: Callable[
             pass  # what was on its way; then the connection has been closed by the other side
 
 
-async def test_calls_that_take_long_keep_what_was_replaced(port: Callable[..., Awaitable[Port]]) -> None:
+async def test_calls_that_take_long_keep_what_was_replaced(
+    port: Callable[..., Awaitable[Port]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Any] = []
+
+    async def stop(server: Any, grace: float) -> None:
+        stopped.append(server)
+        await end(server, grace)
+
+    end = accepting._stop
+    monkeypatch.setattr(accepting, "_stop", stop)
     kept = await port(linger=0)
     kept.calls.add("long")
     with Hostile(kept.number) as hostile:
@@ -308,6 +318,7 @@ async def test_calls_that_take_long_keep_what_was_replaced(port: Callable[..., A
         await until(lambda: kept.told == ["lost", False, True])
     kept.calls.add("of the new one")
     assert len(kept.accepting._servers) == 2
+    assert stopped == []  # it was replaced a while ago, before the port was open again
     kept.calls.discard("long")
 
     await until(lambda: len(kept.accepting._servers) == 1)
