@@ -12,7 +12,7 @@ from chassis.bus.backend import Backend, Consumer, Delivery, Intake
 from chassis.bus.declaration import Handler, Subscription, takes_call
 from chassis.bus.event import EventCall
 from chassis.bus.verdict import CutOff, Settler
-from chassis.call import Call, Interceptor, Kind, Method, compose, enter
+from chassis.call import Call, Interceptor, Kind, Method, compose, enter, is_cancelled
 from chassis.errors import Cancelled, ChassisError, Crash, DeadlineExceeded, Verdict, classify
 
 _log = logging.getLogger("chassis.bus")
@@ -193,10 +193,9 @@ class RunningSubscription:
     @staticmethod
     def _uncancel() -> bool:
         # The task goes on, to settle the event. False if it was not cancelled itself, but what it waited for.
+        cancelled = is_cancelled()
         task = asyncio.current_task()
-        assert task is not None
-        cancelled = task.cancelling() > 0
-        while task.cancelling():
+        while task is not None and task.cancelling():
             task.uncancel()
         return cancelled
 
