@@ -22,8 +22,12 @@ class TraceContext(NamedTuple):
     @classmethod
     def parse(cls, header: str | None) -> TraceContext | None:
         """Read a `traceparent` header; None where it is missing or invalid, so that the trace starts anew."""
+        if header is None:
+            return None
+        # HTTP does not tell spaces around a value from none (RFC 9110, 5.5), but gRPC hands them on.
+        header = header.strip(" \t")
         # By slices: this runs for every call, and a regular expression takes three times as long.
-        if header is None or len(header) < 55 or header[2] != "-" or header[35] != "-" or header[52] != "-":
+        if len(header) < 55 or header[2] != "-" or header[35] != "-" or header[52] != "-":
             return None
         version, trace_id, span_id, flags = header[:2], header[3:35], header[36:52], header[53:55]
         if version == "ff" or (version == "00" and len(header) != 55) or (len(header) > 55 and header[55] != "-"):

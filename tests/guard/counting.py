@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from tests.guard.figures import Counts
+from tests.guard.figures import Counts, least
 
 _ROOT = Path(__file__).parents[2]
 _OUTSIDE = (Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("stdlib")))
@@ -31,13 +31,10 @@ def count(call: Callable[[], None]) -> Counts:
 
     Of several calls each function's least figure: a queue that grows by blocks of 64 costs one of so many calls more.
     """
-    looks = [_count_once(call) for _ in range(_LOOKS)]
-    names = set().union(*(look.keys() for look in looks))
-    least = {name: tuple(map(min, zip(*(look.get(name, (0, 0, 0)) for look in looks), strict=True))) for name in names}
-    return Counts({name: (row[0], row[1], row[2]) for name, row in sorted(least.items()) if any(row)})
+    return least([_count_once(call) for _ in range(_LOOKS)])
 
 
-def _count_once(call: Callable[[], None]) -> dict[str, tuple[int, int, int]]:
+def _count_once(call: Callable[[], None]) -> Counts:
     functions = _Functions()
     stop = _listen(functions.enter, functions.execute)
     _in_a_context_of_its_own(call)
@@ -61,7 +58,7 @@ def _count_once(call: Callable[[], None]) -> dict[str, tuple[int, int, int]]:
         new = functions.entered.get(code, 0), functions.executed.get(code, 0), blocks.allocated.get(code, 0)
         old = by_function.get(name, (0, 0, 0))
         by_function[name] = (old[0] + new[0], old[1] + new[1], old[2] + new[2])
-    return by_function
+    return Counts(by_function)
 
 
 def _in_a_context_of_its_own(call: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,17 @@ class Counts:
     def of_json(cls, value: Mapping[str, Any]) -> Counts:
         """From the table."""
         return cls({name: (row[0], row[1], row[2]) for name, row in value["by_function"].items()})
+
+
+def least(looks: Sequence[Counts]) -> Counts:
+    """Each function's least figures of several looks at the same call."""
+    none = (0, 0, 0)
+    rows: dict[str, tuple[int, int, int]] = {}
+    for name in sorted(set().union(*(look.by_function for look in looks))):
+        columns = [min(column) for column in zip(*(look.by_function.get(name, none) for look in looks), strict=True)]
+        if any(columns):
+            rows[name] = columns[0], columns[1], columns[2]
+    return Counts(rows)
 
 
 def limits(saved: Counts) -> tuple[int, int, int]:

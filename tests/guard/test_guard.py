@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.guard import __main__ as guard
-from tests.guard.figures import Counts, complaint, limits, save, saved_figures
+from tests.guard.figures import Counts, complaint, least, limits, save, saved_figures
 from tests.guard.measure import KINDS, measured
 
 
@@ -69,6 +69,11 @@ def test_bytecodes_have_a_little_headroom_and_the_others_none() -> None:
     assert said is not None
     assert "bytecodes executed: 1021, at most 1020 (saved: 1000)" in said
     assert "1000 -> 1021" in said
+
+
+def test_of_several_looks_each_functions_least_figures_count() -> None:
+    looks = [Counts({"a.py f": (1, 2, 9), "b.py once": (1, 1, 1)}), Counts({"a.py f": (1, 3, 8)})]
+    assert least(looks) == Counts({"a.py f": (1, 2, 8)})
 
 
 def test_figures_are_saved_beside_those_of_other_interpreters(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_later_versions_may_say_more(rest: str) -> None:
     assert TraceContext.parse(f"01-{TRACE_ID}-{SPAN_ID}-01{rest}") is not None
 
 
+@pytest.mark.parametrize(("before", "after"), [(" ", ""), ("", " "), ("\t ", " \t")])
+def test_spaces_around_a_header_are_no_part_of_it(before: str, after: str) -> None:
+    header = f"00-{TRACE_ID}-{SPAN_ID}-01"
+
+    assert TraceContext.parse(before + header + after) == TraceContext(TRACE_ID, SPAN_ID, True)
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -59,7 +66,7 @@ def test_later_versions_may_say_more(rest: str) -> None:
         f"00-{TRACE_ID}_{SPAN_ID}-01",
         f"00-{TRACE_ID}-{SPAN_ID}_01",
         f"00-{TRACE_ID}-{SPAN_ID}-0g",
-        f" 00-{TRACE_ID}-{SPAN_ID}-01",
+        f"\n00-{TRACE_ID}-{SPAN_ID}-01",
         f"00-{'٣' * 32}-{SPAN_ID}-01",
     ],
 )
