@@ -23,10 +23,11 @@ def test_any_bytes_are_a_message_of_the_type_or_nothing(data: bytes) -> None:
 
 @given(st.integers(0, 2**32), st.data())
 def test_bytes_that_were_cut_off_are_nothing_or_end_between_two_fields(seed: int, data: st.DataObject) -> None:
-    whole = random_message(Asset, random.Random(seed)).SerializeToString()
+    # The entries of a map have no order of their own.
+    whole = random_message(Asset, random.Random(seed)).SerializeToString(deterministic=True)
     cut = whole[: data.draw(st.integers(0, len(whole)))]
     found = decode(cut, Asset)
-    assert found is None or found.SerializeToString() == cut
+    assert found is None or found.SerializeToString(deterministic=True) == cut
 
 
 @given(st.integers(0, 2**32), st.binary(min_size=1, max_size=8))
