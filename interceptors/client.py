@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from typing import Any
 
 import grpc
@@ -25,20 +25,14 @@ class OutgoingCall(Call):
     ends_in_time = True
 
     def __init__(self, method: Method, continuation: Continuation, details: ClientCallDetails, request: Any) -> None:
-        super().__init__(method, None, request, current_call())
+        timeout = details.timeout
+        deadline = timeout if timeout is None or timeout == math.inf else time.monotonic() + timeout
+        metadata = {name: value for name, value in details.metadata or () if isinstance(value, str)}
+        super().__init__(method, None, request, current_call(), metadata, deadline)
         self._continuation = continuation
         self._details = details
         self.rpc: Any = None
         self.started_rpc: asyncio.Future[Any] | None = None
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        return {name: value for name, value in self._details.metadata or () if isinstance(value, str)}
-
-    def _read_deadline(self) -> float | None:
-        timeout = self._details.timeout
-        if timeout is None or timeout == math.inf:
-            return timeout
-        return time.monotonic() + timeout
 
     def code_of(self, error: BaseException) -> StatusCode:
         if isinstance(error, AioRpcError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -21,8 +21,14 @@ from interceptors.status import sendable, text_of, trailers_of
 # this close to the deadline (seconds; share) is its end.
 _DEADLINE_SLACK = 0.05
 
-told_metadata: ContextVar[Any] = ContextVar("chassis_metadata", default=None)
-"""What gRPC has read of a call's metadata to find its handler: reading all of it anew would cost as much again."""
+ReceivedMetadata = tuple[dict[str, str], Sequence[tuple[str, str | bytes]], int]
+"""The first text of each name, all that came, and its size as HTTP/2 counts it."""
+
+told_metadata: ContextVar[ReceivedMetadata | None] = ContextVar("chassis_metadata", default=None)
+"""What was read of a call's metadata to find its handler: reading all of it anew would cost as much again."""
+
+# What a header costs beside its name and value (RFC 9113, section 6.5.2).
+_OF_EACH_HEADER = 32
 
 _NOTHING_LEFT: tuple[Any, ...] = ()  # by the end of a chain, all replies are written
 
@@ -57,29 +63,14 @@ class ClientGone(asyncio.CancelledError):
 class ServedCall(Call):
     """A call that came in over gRPC; `transport` is gRPC's own ServicerContext."""
 
-    __slots__ = ("_repeats", "decode", "received", "serving")
+    __slots__ = ("decode", "repeats", "serving")
 
     ends_in_time = True
 
     # Given by the edge, and not to the constructor: one of its own would be one more function for every call.
     decode: Callable[[Any, Any], Any] | None  # what makes the request; None when it is made
     serving: Serving
-    received: Any  # the metadata, where it has been read
-    _repeats: Any
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        received = self.received or self.transport.invocation_metadata() or ()
-        metadata: dict[str, str] = {}
-        for name, value in received:
-            if isinstance(value, str):
-                metadata.setdefault(name, value)
-        # Kept where it says more, because gRPC builds all of it anew each time it is asked.
-        self._repeats = received if len(metadata) < len(received) else None
-        return metadata
-
-    def _read_deadline(self) -> float | None:
-        remaining = self.transport.time_remaining()
-        return None if remaining is None else time.monotonic() + remaining
+    repeats: Sequence[tuple[str, str | bytes]] | None  # all metadata, where it says more than that of the call
 
     @property
     def request(self) -> Any:
@@ -92,9 +83,9 @@ class ServedCall(Call):
         value = self.metadata.get(name)
         if value is None:
             return []
-        if self._repeats is None:
+        if self.repeats is None:
             return [value]
-        return [value for key, value in self._repeats if key == name and isinstance(value, str)]
+        return [value for key, value in self.repeats if key == name and isinstance(value, str)]
 
     @property
     def peer(self) -> str:
@@ -113,6 +104,18 @@ class ServedCall(Call):
             if remaining <= max(_DEADLINE_SLACK, total * _DEADLINE_SLACK):
                 return StatusCode.DEADLINE_EXCEEDED
         return StatusCode.CANCELLED
+
+
+def read_metadata(received: Sequence[tuple[str, str | bytes]] | None) -> ReceivedMetadata:
+    """Metadata as a call has it, and what it takes, from what gRPC tells."""
+    received = received or ()
+    metadata: dict[str, str] = {}
+    size = 0
+    for name, value in received:
+        size += len(name) + len(value) + _OF_EACH_HEADER
+        if isinstance(value, str):
+            metadata.setdefault(name, value)
+    return metadata, received, size
 
 
 class Requests:
@@ -147,11 +150,14 @@ def edge(
     tells_metadata = serving.tells_metadata
 
     async def serve(request: Any, context: Any) -> Any:
-        call = ServedCall(method, context, request)
+        told = told_metadata.get() if tells_metadata else None
+        metadata, received, _ = told or read_metadata(context.invocation_metadata())
+        remaining = context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+        call = ServedCall(method, context, request, None, metadata, deadline)
         call.decode = decode
         call.serving = serving
-        # Here and now, in the context in which it was told: the call may be looked at from others.
-        call.received = told_metadata.get() if tells_metadata else None
+        call.repeats = received if len(metadata) < len(received) else None
         enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
         calls.add(call)
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc.aio import AioRpcError
 
-from chassis.call import Call, Proceed
+from chassis.call import Call
 from chassis.errors import ChassisError, classify
 from interceptors.interceptor import RpcInterceptor
 from interceptors.status import error_of
@@ -24,18 +24,12 @@ class ErrorsInterceptor(RpcInterceptor):
     def __init__(self, translate: Mapping[type[BaseException], Translation] | None = None) -> None:
         self._translate = dict(translate or {})
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
-        try:
-            return await proceed(call)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            told = self._of_remote(call, error) if not call.method.served else self._of_own(call, error)
-            if told is error:
-                raise
-            if told.__cause__ is None:
-                told.__cause__ = error
-            raise told from told.__cause__
+    def on_error(self, call: Call, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            return
+        told = self._of_own(call, error) if call.method.served else self._of_remote(call, error)
+        if told is not error:
+            raise told from told.__cause__ or error
 
     def _of_own(self, call: Call, error: BaseException) -> ChassisError:
         if not isinstance(error, ChassisError):

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
-from chassis.call import Call, Method, Proceed
+from chassis.call import Call, Method
 from chassis.errors import ChassisError
 from chassis.logging.line import fields_of_method
 from interceptors.interceptor import RpcInterceptor
@@ -21,14 +20,9 @@ class RecoveryInterceptor(RpcInterceptor):
     def applies(self, method: Method) -> bool:
         return method.served
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
-        try:
-            return await proceed(call)
-        except (ChassisError, asyncio.CancelledError):
-            raise
-        except BaseException as error:
-            if call.logged is not error:
-                call.logged = error
-                fields = {**fields_of_method(call.method), "request_id": call.request_id}
-                _log.error("an interceptor or a handler crashed", exc_info=error, extra=fields)
-            raise
+    def on_error(self, call: Call, error: BaseException) -> None:
+        if isinstance(error, (ChassisError, asyncio.CancelledError)) or call.logged is error:
+            return
+        call.logged = error
+        fields = {**fields_of_method(call.method), "request_id": call.request_id}
+        _log.error("an interceptor or a handler crashed", exc_info=error, extra=fields)

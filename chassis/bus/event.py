@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -35,13 +34,9 @@ class EventCall(Call):
     def __init__(
         self, method: Method, delivery: Delivery, message_type: type[Message], deadline: float | None = None
     ) -> None:
-        super().__init__(method, delivery)
+        super().__init__(method, delivery, metadata=headers_of(delivery.headers), deadline=deadline)
         self.message_type = message_type
-        self.deadline = deadline
         self._message: Message | None = None
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        return headers_of(self.transport.headers)
 
     def _read_request(self) -> Any:
         message = self._message
@@ -130,9 +125,8 @@ class PublishCall(Call):
         parent: Call | None,
         timeout: float,
     ) -> None:
-        super().__init__(method, None, message, parent)
         self.timeout = timeout
         self.topic = topic
-        self.payload, self.event_id, self._metadata = envelope
-        # The caller's alone: what the bus allows itself ends in Temporary, which may be tried again.
-        self._deadline = None if parent is None else parent.deadline
+        self.payload, self.event_id, headers = envelope
+        # The deadline is the caller's alone: what the bus allows itself ends in Temporary, which may be tried again.
+        super().__init__(method, None, message, parent, headers, None if parent is None else parent.deadline)

@@ -16,7 +16,6 @@ from chassis.call.trace_context import TraceContext
 from chassis.errors import ChassisError, classify
 
 _current: ContextVar[Call | None] = ContextVar("chassis_call", default=None)
-_UNREAD: Any = object()  # "not looked up yet", where None is an answer
 
 # Request ids only have to be unlike others; the system's own generator would take a system call for each. Not the
 # module's shared generator, because a user's `random.seed(0)` would give all replicas the same ids.
@@ -35,16 +34,17 @@ class Call:
     | `parent` | for a call going out: the served call that makes it |
     | `metadata` | headers by lower-case name: those received, or, for a call going out, those to send (add yours) |
     | `principal` | who is calling, once auth has said so |
-    | `trace` | where the call stands in its trace, or None |
-    | `deadline` | on the clock of `time.monotonic`, or None |
+    | `trace` | where the call stands in its trace: its span, or with tracing off what the caller sent; or None |
+    | `deadline` | when the caller stops waiting, on the clock of `time.monotonic`, or None |
     | `code`, `error` | how it ended, stamped by the links of the chain; never set by a concern |
 
-    Transports subclass it and fill in the methods that start with `_read`.
+    Transports subclass it. They give what they know of headers and deadline when they make it: everyone looks at these,
+    and as attributes they cost nothing.
     """
 
     __slots__ = (
-        "_deadline", "_duration", "_metadata", "_raw", "_request_id", "_trace",
-        "code", "error", "logged", "method", "parent", "principal", "started", "transport",
+        "_duration", "_raw", "_request_id", "code", "deadline", "error", "logged", "metadata", "method", "parent",
+        "principal", "started", "trace", "transport",
     )  # fmt: skip
 
     # Whether the transport itself ends the call at its deadline: a timer for each would only cost.
@@ -53,29 +53,36 @@ class Call:
     # Clients and proxies choose request ids; what is longer or holds control characters is replaced.
     MAX_REQUEST_ID_LENGTH: ClassVar[int] = 128
 
-    def __init__(self, method: Method, transport: Any = None, request: Any = None, parent: Call | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        transport: Any = None,
+        request: Any = None,
+        parent: Call | None = None,
+        metadata: MutableMapping[str, str] | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.method = method
         self.transport = transport
         self.parent = parent
+        self.metadata = metadata = {} if metadata is None else metadata
+        self.deadline = deadline
         self.principal: Principal | None = None
         self.code: StatusCode = StatusCode.OK
         self.error: BaseException | None = None
         self.logged: BaseException | None = None  # the error that a log line with its stack has been written for
         self.started = time.perf_counter()
         self._raw = request
-        self._metadata: MutableMapping[str, str] | None = None
-        self._deadline: float | None = _UNREAD
         self._duration: float | None = None
         self._request_id: str | None = None
-        self._trace: TraceContext | None = _UNREAD
+        self.trace: TraceContext | None = None
+        if method.served:
+            if "traceparent" in metadata:
+                self.trace = TraceContext.parse(metadata["traceparent"])
+        elif parent is not None:
+            self.trace = parent.trace
 
     # What a transport knows.
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        return {}
-
-    def _read_deadline(self) -> float | None:
-        return None
 
     def _read_request(self) -> Any:
         return self._raw
@@ -109,43 +116,10 @@ class Call:
         """
         return self._read_request()
 
-    @property
-    def metadata(self) -> MutableMapping[str, str]:
-        """Text headers by lower-case name; the first value where there are several."""
-        if self._metadata is None:
-            self._metadata = self._read_metadata()
-        return self._metadata
-
-    @property
-    def deadline(self) -> float | None:
-        """When the caller stops waiting, on the clock of `time.monotonic`."""
-        if self._deadline is _UNREAD:
-            self._deadline = self._read_deadline()
-        return self._deadline
-
-    @deadline.setter
-    def deadline(self, value: float | None) -> None:
-        self._deadline = value
-
     def time_remaining(self) -> float | None:
         """Seconds until the deadline (negative behind it), None where there is none."""
         deadline = self.deadline
         return None if deadline is None else deadline - time.monotonic()
-
-    @property
-    def trace(self) -> TraceContext | None:
-        """The span of this call, or with tracing off what the caller sent."""
-        if self._trace is _UNREAD:
-            if self.method.served:
-                header = self.metadata.get("traceparent")
-                self._trace = None if header is None else TraceContext.parse(header)
-            else:
-                self._trace = self.parent.trace if self.parent is not None else None
-        return self._trace
-
-    @trace.setter
-    def trace(self, value: TraceContext | None) -> None:
-        self._trace = value
 
     @property
     def request_id(self) -> str:

@@ -11,6 +11,9 @@ from chassis.call.method import Method
 Proceed = Callable[[Call], Awaitable[Any]]
 """The rest of a call: what is inside of a concern."""
 
+Around = Callable[[Call, Proceed], Awaitable[Any]]
+OnError = Callable[[Call, BaseException], None]
+
 
 class Interceptor:
     """One concern of a call: written once, used for all RPC kinds, HTTP, events, and calls going out.
@@ -41,6 +44,12 @@ class Interceptor:
         """Do this concern's part of the call; what it returns is the call's result."""
         return await proceed(call)
 
+    def on_error(self, call: Call, error: BaseException) -> None:
+        """Look at the error with which a call leaves what is inside of this concern; what it raises takes its place.
+
+        A concern that only has to do with errors needs no `around`, and costs calls that succeed nothing.
+        """
+
     def on_message(self, call: Call, message: Any) -> None:
         """Look at a message of a stream of requests when the handler reads it; what it raises, the handler gets.
 
@@ -56,13 +65,22 @@ def on_message(interceptors: Iterable[Interceptor], method: Method) -> tuple[Cal
 
 def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proceed) -> Proceed:
     """Put together, once, what all calls of a method go through: outermost first, then `innermost`."""
-    chain = _link(lambda call, _: innermost(call), innermost)
+    around, proceed, look = _end(innermost), innermost, None
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
-        chain = _link(interceptor.around, chain)
-    return chain
+        own = type(interceptor)
+        if own.on_error is not Interceptor.on_error:
+            look = _then(look, interceptor.on_error)
+        if own.around is not Interceptor.around:
+            proceed = _link(around, proceed, look)
+            around, look = interceptor.around, None
+    return _link(around, proceed, look)
 
 
-def _link(around: Callable[[Call, Proceed], Awaitable[Any]], proceed: Proceed) -> Proceed:
+def _end(innermost: Proceed) -> Around:
+    return lambda call, _: innermost(call)
+
+
+def _link(around: Around, proceed: Proceed, look: OnError | None) -> Proceed:
     """What passes between two concerns stamps how the call ended: none can forget it or guess it.
 
     One that answers for another's error, or turns success into failure, is seen as such by those outside of it.
@@ -73,9 +91,33 @@ def _link(around: Callable[[Call, Proceed], Awaitable[Any]], proceed: Proceed) -
             result = await around(call, proceed)
         except BaseException as error:
             call.code, call.error = call.code_of(error), error
+            if look is not None:
+                look(call, error)
             raise
         call.code = StatusCode.OK
         call.error = None
         return result
 
     return link
+
+
+def _then(inner: OnError | None, outer: OnError) -> OnError:
+    """Look at an error, or at that which has taken its place; whichever it is in the end is stamped."""
+
+    def look(call: Call, error: BaseException) -> None:
+        if inner is not None:
+            try:
+                inner(call, error)
+            except BaseException as instead:
+                look_at(call, instead)
+                raise
+        look_at(call, error)
+
+    def look_at(call: Call, error: BaseException) -> None:
+        try:
+            outer(call, error)
+        except BaseException as instead:
+            call.code, call.error = call.code_of(instead), instead
+            raise
+
+    return look

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import MutableMapping
 from typing import Any
 
 from aiohttp import web
@@ -21,30 +20,22 @@ class HttpCall(Call):
     outside of it see the status.
     """
 
-    __slots__ = ("_failure", "cut", "refusal", "response", "sent", "task", "timeout")
+    __slots__ = ("_failure", "cut", "refusal", "response", "sent", "task")
 
     transport: web.Request
 
     def __init__(self, method: Method, request: web.Request, timeout: float | None = None) -> None:
-        super().__init__(method, request, request)
-        self.timeout = timeout
+        metadata: dict[str, str] = {}
+        for name, value in request.headers.items():
+            metadata.setdefault(name.lower(), value if value.isascii() else _text(value))
+        deadline = None if timeout is None or "upgrade" in metadata else time.monotonic() + timeout
+        super().__init__(method, request, request, metadata=metadata, deadline=deadline)
         self.response: web.StreamResponse | None = None
         self.sent: web.StreamResponse | None = None  # to its end, or as far as it will be
         self.task: asyncio.Task[Any] | None = None
         self.refusal: ChassisError | None = None  # why it is not even tried
         self.cut = False  # by the stop of the server
         self._failure: tuple[BaseException, web.StreamResponse] | None = None
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        metadata: dict[str, str] = {}
-        for name, value in self.transport.headers.items():
-            metadata.setdefault(name.lower(), value if value.isascii() else _text(value))
-        return metadata
-
-    def _read_deadline(self) -> float | None:
-        if self.timeout is None or "upgrade" in self.metadata:
-            return None
-        return time.monotonic() + self.timeout - (time.perf_counter() - self.started)
 
     def values(self, name: str) -> list[str]:
         headers = self.transport.headers

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from chassis.call import TraceContext
-from chassis.logging.line import timestamp
+from chassis.logging.line import second, timestamp
 from chassis.logging.plain import limited, one_line
 
 
@@ -20,6 +22,11 @@ class CallHead:
         self.level = level
         self.fields = fields
         self.text: str | None = None
+
+    def as_json(self) -> str:
+        """The fields as JSON, without braces."""
+        self.text = encode(self.fields)[1:-1]
+        return self.text
 
 
 More = tuple[tuple[str, str | int], ...]
@@ -48,19 +55,29 @@ def fields_of_call(line: CallLine) -> dict[str, Any]:
     return fields
 
 
-def json_of_call(line: CallLine, head_text: str) -> str:
-    """Give the same as JSON; `head_text` is that of the head's fields, without braces."""
-    # Written out: this is a third of what building the fields and encoding them would take, and it runs for each call.
-    _, created, trace, request_id, duration, peer, principal, more = line
-    traced = f',"trace_id":{quoted(trace.trace_id)},"span_id":{quoted(trace.span_id)}' if trace is not None else ""
-    text = (
-        f'{{"timestamp":"{timestamp(created)}",{head_text}{traced},'
-        f'"request_id":{quoted(request_id)},"duration_ms":{duration * 1000:.3f}'
-    )
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+
+
+# The same few callers make most calls.
+@lru_cache(maxsize=256)
+def _of_caller(text: str) -> str:
+    return quoted(limited(text))
+
+
+def json_of_call(line: CallLine) -> str:
+    """Give the same as JSON."""
+    # Written out, in one function: this is a quarter of what building the fields and encoding them would take, and it
+    # runs for each call.
+    head, created, trace, request_id, duration, peer, principal, more = line
+    milliseconds = int(created * 1000)
+    text = f'{{"timestamp":"{second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z",{head.text or head.as_json()}'
+    if trace is not None:
+        text += f',"trace_id":{quoted(trace.trace_id)},"span_id":{quoted(trace.span_id)}'
+    text += f',"request_id":{quoted(request_id)},"duration_ms":{duration * 1000:.3f}'
     if peer:
-        text += f',"peer":{quoted(limited(peer))}'
+        text += f',"peer":{_of_caller(peer)}'
     if principal is not None:
-        text += f',"principal":{quoted(limited(principal))}'
+        text += f',"principal":{_of_caller(principal)}'
     for key, value in more:
         text += f',"{key}":{quoted(value) if isinstance(value, str) else value}'
     return one_line(text + "}")

@@ -64,11 +64,16 @@ def timestamp(seconds: float) -> str:
     '2026-01-01T00:00:00.041Z'
     """
     milliseconds = int(seconds * 1000)
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return f"{second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=4)
-def _second(seconds: int) -> str:
+def second(seconds: int) -> str:
+    """Give a whole second as RFC 3339 in UTC, without the letter that says so.
+
+    >>> second(1767225600)
+    '2026-01-01T00:00:00'
+    """
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 

@@ -117,14 +117,18 @@ class Writer:
     def _write_batch(self) -> None:
         lines: list[str] = []
         waiting: list[threading.Event] = []
+        next_item, format_call = self._queue.popleft, self._format_call
         for _ in range(min(len(self._queue), _BATCH)):
-            item = self._queue.popleft()
-            if isinstance(item, threading.Event):
-                waiting.append(item)
+            item = next_item()
+            if isinstance(item, tuple):
+                try:
+                    lines.append(format_call(item))
+                except Exception:  # one line less; without this thread there would be none at all
+                    self._drop(1)
             elif isinstance(item, str):
                 lines.append(item)
             else:
-                self._format(item, lines)
+                waiting.append(item)
         records = len(lines)
         lost = self._dropped - self._told
         if lost and not self._queue:
@@ -141,12 +145,6 @@ class Writer:
             settled.set()
         if pausing:
             self._hurry.wait(_PAUSE)
-
-    def _format(self, line: CallLine, lines: list[str]) -> None:
-        try:
-            lines.append(self._format_call(line))
-        except Exception:  # one line less; without this thread there would be none at all
-            self._drop(1)
 
     def _write(self, lines: list[str]) -> bool:
         if self._gone:

@@ -9,11 +9,8 @@ import grpc
 from chassis.auth.public import is_public
 from chassis.call import Interceptor, Method
 from chassis.errors import ResourceExhausted
-from interceptors.edge import Serving, told_metadata
+from interceptors.edge import Serving, read_metadata, told_metadata
 from interceptors.handlers import UNKNOWN, ComposedHandler, behaviour_of, unknown_handler
-
-# What a header costs beside its name and value (RFC 9113, section 6.5.2).
-_OF_EACH_HEADER = 32
 
 
 class Registrar:
@@ -81,11 +78,9 @@ class Handlers(grpc.GenericRpcHandler):
     def service(self, handler_call_details: Any) -> ComposedHandler:
         """Find the handler for a path; there is one for every path."""
         path = handler_call_details.method
-        size = len(path)
-        told_metadata.set(metadata := handler_call_details.invocation_metadata)
-        for name, value in metadata:
-            size += len(name) + len(value) + _OF_EACH_HEADER
-        if size > self._max_metadata_bytes:
+        told = read_metadata(handler_call_details.invocation_metadata)
+        told_metadata.set(told)
+        if len(path) + told[2] > self._max_metadata_bytes:
             return self._too_much
         return self._composed.get(path) or unknown_handler(path, self._interceptors, self._serving)
 

@@ -403,11 +403,9 @@ async def test_it_works_alone_on_a_plain_server(serving: Serving) -> None:
 STREAM = Method.grpc("/pkg.Prices/Watch", Kind.UNARY_STREAM, "server")
 
 
-class Authorized(Call):
+def authorized(method: Method) -> Call:
     """A call with a header, outside of any transport."""
-
-    def _read_metadata(self) -> dict[str, str]:
-        return {"authorization": "Bearer a-token"}
+    return Call(method, metadata={"authorization": "Bearer a-token"})
 
 
 async def test_an_error_that_comes_in_time_is_the_handlers_own() -> None:
@@ -415,7 +413,7 @@ async def test_an_error_that_comes_in_time_is_the_handlers_own() -> None:
         raise Temporary("no prices right now")
 
     with pytest.raises(Temporary, match="no prices right now"):
-        await compose([Token().auth()], STREAM, handle)(Authorized(STREAM))
+        await compose([Token().auth()], STREAM, handle)(authorized(STREAM))
 
 
 async def test_a_result_that_comes_too_late_is_none() -> None:
@@ -430,7 +428,7 @@ async def test_a_result_that_comes_too_late_is_none() -> None:
         return ""
 
     with pytest.raises(Unauthorized, match="expired during the call"):
-        await compose([token.auth()], STREAM, handle)(Authorized(STREAM))
+        await compose([token.auth()], STREAM, handle)(authorized(STREAM))
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -443,7 +441,7 @@ async def test_a_timer_that_is_ahead_of_the_calendar_ends_nothing() -> None:
         await asyncio.wait_for(token.looked_often.wait(), 10)
         return "in time"
 
-    assert await compose([token.auth()], STREAM, handle)(Authorized(STREAM)) == "in time"
+    assert await compose([token.auth()], STREAM, handle)(authorized(STREAM)) == "in time"
 
 
 async def test_who_cancels_a_call_as_its_token_expires_has_cancelled_it() -> None:
@@ -457,7 +455,7 @@ async def test_who_cancels_a_call_as_its_token_expires_has_cancelled_it() -> Non
             expired.set()
             await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(compose([token.auth()], STREAM, handle)(Authorized(STREAM)))
+    task = asyncio.ensure_future(compose([token.auth()], STREAM, handle)(authorized(STREAM)))
     await begun.wait()
     token.expire()
     await asyncio.wait_for(expired.wait(), 10)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -35,14 +35,11 @@ class ACall(Call):
     __slots__ = ("deliveries", "ended_as", "event_id", "http_status", "path", "verb")
 
     def __init__(self, method: Method, **facts: Any) -> None:
-        super().__init__(method)
+        super().__init__(method, metadata={"x-request-id": 'r-"1"'})
         self.trace = TRACE
         self.ended_as: StatusCode | None = None
         for name, value in facts.items():
             setattr(self, name, value)
-
-    def _read_metadata(self) -> MutableMapping[str, str]:
-        return {"x-request-id": 'r-"1"'}
 
     @property
     def peer(self) -> str:

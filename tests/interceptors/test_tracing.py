@@ -89,8 +89,7 @@ class Given(Call):
     __slots__ = ("actual_verb", "event_id", "http_status", "path", "peer", "topic", "verb")  # type: ignore[misc]
 
     def __init__(self, method: Method, metadata: Mapping[str, str] | None = None, parent: Call | None = None) -> None:
-        super().__init__(method, parent=parent)
-        self._metadata = dict(metadata or {})
+        super().__init__(method, parent=parent, metadata=dict(metadata or {}))
         self.peer = "ipv4:127.0.0.1:57284"  # type: ignore[misc]
         self.event_id = "e-1"
         self.topic = method.path

@@ -169,3 +169,80 @@ async def test_what_ends_programs_is_stamped_too(error: BaseException) -> None:
 
     assert result is error
     assert call.code is StatusCode.INTERNAL
+
+
+class Turning(Interceptor):
+    """Notes the errors that come by, and has another one take their place."""
+
+    def __init__(self, name: str, seen: list[str], instead: BaseException | None = None) -> None:
+        self._name = name
+        self._seen = seen
+        self._instead = instead
+
+    def on_error(self, call: Call, error: BaseException) -> None:
+        assert (call.error, call.code) == (error, call.code_of(error))
+        self._seen.append(f"{self._name}: {error}")
+        if self._instead is not None:
+            raise self._instead
+
+
+async def test_a_concern_that_looks_at_errors_sees_each_of_them_and_no_success() -> None:
+    seen: list[str] = []
+    error = NotFound("gone")
+
+    assert (await end_of([Turning("a", seen)], well))[0] == "well"
+    assert (await end_of([Turning("a", seen)], failing(error)))[0] is error
+    assert seen == ["a: gone"]
+
+
+async def test_what_looking_at_an_error_raises_takes_its_place_for_all_outside() -> None:
+    seen: list[str] = []
+    codes: list[tuple[str, str]] = []
+    gone, turned, last = NotFound("gone"), Permanent("turned"), NotFound("last")
+    outer, inner = Turning("outer", seen, last), Turning("inner", seen, turned)
+
+    result, call = await end_of([Noting("all", codes), outer, inner, Noting("none", codes)], failing(gone))
+
+    assert (result, call.error, call.code) == (last, last, StatusCode.NOT_FOUND)
+    assert (last.__context__, turned.__context__) == (turned, gone)
+    assert seen == ["inner: gone", "outer: turned"]
+    assert codes == [("none", "NOT_FOUND"), ("all", "NOT_FOUND")]
+
+
+@pytest.mark.parametrize("places", [[0, 1], [0, 2], [1, 2]])
+async def test_those_that_look_at_errors_see_only_what_came_from_the_inside(places: list[int]) -> None:
+    seen: list[str] = []
+    ending = Ending(Permanent("turned"))
+    looking = [Turning("a", seen), Turning("b", seen)]
+    interceptors: list[Interceptor] = [ending]
+    for place, each in zip(places, looking, strict=True):
+        interceptors.insert(place, each)
+
+    await end_of(interceptors, failing(NotFound("gone")))
+
+    inside = interceptors[interceptors.index(ending) + 1 :]
+    told = {each: "gone" if each in inside else "turned" for each in looking}
+    assert sorted(seen) == sorted(f"{name}: {told[each]}" for name, each in zip("ab", looking, strict=True))
+
+
+async def test_a_concern_may_look_at_errors_before_it_acts_on_them_itself() -> None:
+    class Both(Turning):
+        async def around(self, call: Call, proceed: Proceed) -> Any:
+            try:
+                return await proceed(call)
+            except Permanent as error:
+                return f"answered {error}"
+
+    seen: list[str] = []
+
+    result, call = await end_of([Both("both", seen, Permanent("turned"))], failing(NotFound("gone")))
+
+    assert (result, call.code, seen) == ("answered turned", StatusCode.OK, ["both: gone"])
+
+
+async def test_of_a_success_that_was_turned_into_an_error_nobody_inside_hears() -> None:
+    seen: list[str] = []
+
+    await end_of([Ending(Permanent("turned")), Turning("inside", seen)], well)
+
+    assert seen == []

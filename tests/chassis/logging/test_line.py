@@ -125,7 +125,8 @@ def test_a_call_whose_facts_cannot_be_read_does_not_cost_the_line() -> None:
     class Lost(Call):
         __slots__ = ()
 
-        def _read_metadata(self) -> Any:
+        @property
+        def request_id(self) -> str:
             raise RuntimeError("gone")
 
     assert fields(record(**{CALL: Lost(METHOD)}))["message"] == "hello"

@@ -26,8 +26,7 @@ class Given(Call):
     __slots__ = ("event_id", "http_status", "path", "peer", "topic", "verb")  # type: ignore[misc]
 
     def __init__(self, method: Method, headers: dict[str, str], parent: Call | None = None) -> None:
-        super().__init__(method, parent=parent)
-        self._metadata = headers
+        super().__init__(method, parent=parent, metadata=headers)
         self.peer = "ipv4:127.0.0.1:57284"  # type: ignore[misc]
         self.event_id = "e-1"
         self.topic = method.path

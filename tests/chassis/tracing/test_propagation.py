@@ -12,10 +12,9 @@ class Received(Call):
     __slots__ = ("headers",)
 
     def __init__(self, *headers: tuple[str, str]) -> None:
-        super().__init__(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
+        metadata = dict(reversed(headers))  # the first of each name
+        super().__init__(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"), metadata=metadata)
         self.headers = headers
-        for name, value in headers:
-            self.metadata.setdefault(name, value)
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name]
