@@ -12,6 +12,7 @@ from typing import cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from chassis.tracing.call_span import CallSpan
 
@@ -63,7 +64,7 @@ class Delivery:
     def take(self, span: CallSpan) -> None:
         """Have a span exported that was only noted down."""
         if self.accept():
-            self._bounded.add(span)
+            self._bounded.add(_Noted(span))
 
     def accept(self) -> bool:
         """Whether there is place for one more span; it is counted as waiting, or as dropped."""
@@ -191,8 +192,19 @@ class _BoundedProcessor(BatchSpanProcessor):
         if context is not None and context.trace_flags.sampled and self._delivery.accept():
             self.add(span)
 
-    def add(self, span: ReadableSpan | CallSpan) -> None:
+    def add(self, span: ReadableSpan | _Noted) -> None:
         super().on_end(cast(ReadableSpan, span))
+
+
+class _Noted:
+    """A span on its way: the SDK only looks whether it is recorded, and all else is found out by who exports it."""
+
+    __slots__ = ("span",)
+
+    context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    def __init__(self, span: CallSpan) -> None:
+        self.span = span
 
 
 class _Handover(SpanExporter):
@@ -200,7 +212,7 @@ class _Handover(SpanExporter):
         self._delivery = delivery
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._delivery.export([each.exported() if isinstance(each, CallSpan) else each for each in spans])
+        return self._delivery.export([each.span.exported() if isinstance(each, _Noted) else each for each in spans])
 
     def shutdown(self) -> None:
         """Nothing: the delivery ends the exporter itself, once."""
