@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from grpc import StatusCode
 from grpc.aio import AbortError, BaseError
 
 from chassis.call import Call, Method, Proceed, enter, is_cancelled
-from chassis.errors import Cancelled, ChassisError, classify
+from chassis.errors import Cancelled, ChassisError, Undecodable, classify
 from interceptors.status import sendable, text_of, trailers_of
 
 # A client measures its deadline from its own start, and the time it sends is rounded up by as much as 1 %: it gives up
@@ -21,10 +22,12 @@ from interceptors.status import sendable, text_of, trailers_of
 # this close to the deadline (seconds; share) is its end.
 _DEADLINE_SLACK = 0.05
 
-ReceivedMetadata = tuple[dict[str, str], Sequence[tuple[str, str | bytes]], int]
-"""The first text of each name, all that came, and its size as HTTP/2 counts it."""
+Received = Sequence[tuple[str, str | bytes]]
 
-told_metadata: ContextVar[ReceivedMetadata | None] = ContextVar("chassis_metadata", default=None)
+ReceivedMetadata = tuple[dict[str, str], Received | None, int]
+"""The first text of each name; all that came, where that is more; and its size as HTTP/2 counts it."""
+
+told_metadata: ContextVar[ReceivedMetadata] = ContextVar("chassis_metadata")
 """What was read of a call's metadata to find its handler: reading all of it anew would cost as much again."""
 
 # What a header costs beside its name and value (RFC 9113, section 6.5.2).
@@ -68,14 +71,18 @@ class ServedCall(Call):
     ends_in_time = True
 
     # Given by the edge, and not to the constructor: one of its own would be one more function for every call.
-    decode: Callable[[Any, Any], Any] | None  # what makes the request; None when it is made
+    decode: Callable[[bytes], Any] | None  # what makes the request of its bytes; None when it is made
     serving: Serving
-    repeats: Sequence[tuple[str, str | bytes]] | None  # all metadata, where it says more than that of the call
+    repeats: Received | None  # all metadata, where it says more than that of the call
 
     @property
     def request(self) -> Any:
-        if self.decode is not None:
-            self._raw = self.decode(self._raw, self.transport)
+        decode = self.decode
+        if decode is not None:
+            try:
+                self._raw = decode(self._raw)
+            except Exception as error:
+                raise undecodable(self.method) from error
             self.decode = None
         return self._raw
 
@@ -106,16 +113,15 @@ class ServedCall(Call):
         return StatusCode.CANCELLED
 
 
-def read_metadata(received: Sequence[tuple[str, str | bytes]] | None) -> ReceivedMetadata:
+def read_metadata(received: Received | None) -> ReceivedMetadata:
     """Metadata as a call has it, and what it takes, from what gRPC tells."""
+    # Without a loop of Python's own: it runs for every call.
     received = received or ()
-    metadata: dict[str, str] = {}
-    size = 0
-    for name, value in received:
-        size += len(name) + len(value) + _OF_EACH_HEADER
-        if isinstance(value, str):
-            metadata.setdefault(name, value)
-    return metadata, received, size
+    metadata: dict[str, Any] = dict(reversed(received))
+    if bytes in map(type, metadata.values()):
+        metadata = {name: value for name, value in metadata.items() if isinstance(value, str)}
+    size = sum(map(len, itertools.chain.from_iterable(received))) + _OF_EACH_HEADER * len(received)
+    return metadata, received if len(metadata) < len(received) else None, size
 
 
 class Requests:
@@ -142,22 +148,30 @@ class Requests:
             raise
 
 
+def undecodable(method: Method) -> Undecodable:
+    """What is said of bytes that are no request."""
+    return Undecodable(f"the request is no valid message for {method.path}")
+
+
 def edge(
-    chain: Proceed, method: Method, decode: Callable[[Any, Any], Any], serving: Serving
+    chain: Proceed, method: Method, decode: Callable[[bytes], Any] | None, serving: Serving
 ) -> Callable[[Any, Any], Any]:
-    """The function that gRPC calls for each request of a method."""
+    """The function that gRPC calls for each request of a method; `decode` makes one of its bytes, but for streams."""
     calls = serving.calls
+    streaming = method.kind.request_streaming
     tells_metadata = serving.tells_metadata
 
     async def serve(request: Any, context: Any) -> Any:
-        told = told_metadata.get() if tells_metadata else None
-        metadata, received, _ = told or read_metadata(context.invocation_metadata())
+        told = told_metadata.get() if tells_metadata else read_metadata(context.invocation_metadata())
+        metadata, repeats, _ = told
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
+        if streaming:
+            request = Requests(request, context)
         call = ServedCall(method, context, request, None, metadata, deadline)
         call.decode = decode
         call.serving = serving
-        call.repeats = received if len(metadata) < len(received) else None
+        call.repeats = repeats
         enter(call)  # never left: grpc.aio runs each RPC in a task, and so in a context, of its own
         calls.add(call)
         try:

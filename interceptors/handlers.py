@@ -13,8 +13,8 @@ from grpc import StatusCode
 from grpc.aio import InternalError
 
 from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, current_call, on_message
-from chassis.errors import ChassisError, ResourceExhausted, Undecodable, Unimplemented, from_status, status_code
-from interceptors.edge import ClientGone, Requests, Serving, edge
+from chassis.errors import ChassisError, ResourceExhausted, Unimplemented, from_status, status_code
+from interceptors.edge import ClientGone, Serving, edge, undecodable
 from interceptors.status import check
 
 Behaviour = Callable[[Any, Any], Any]
@@ -39,17 +39,17 @@ class ComposedHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]
         self.response_streaming = method.kind.response_streaming
         # Unary messages are decoded and encoded inside the chain: left to gRPC, they would fail behind the observers'
         # back. Messages of streams pass through gRPC's own context, which then needs to know how.
-        decode = _decoder(handler.request_deserializer, method)
-        if self.request_streaming and (looking := on_message(self.interceptors, method)):
-            decode = _shown(decode, looking)
-        self.request_deserializer = decode if self.request_streaming else None
+        decode = handler.request_deserializer
+        self.request_deserializer = None
+        if self.request_streaming:
+            self.request_deserializer = _decoder(decode, method, on_message(self.interceptors, method))
+            decode = None
         serving = serving or Serving()
         encode = _encoder(handler.response_serializer, method, serving.max_reply_bytes)
         self.response_serializer = encode if self.response_streaming else None
         self.unary_unary = self.unary_stream = self.stream_unary = self.stream_stream = None
         chain = compose(self.interceptors, method, _innermost(handler, method, encode))
-        read = Requests if self.request_streaming else decode
-        setattr(self, method.kind.value, edge(chain, method, read, serving))
+        setattr(self, method.kind.value, edge(chain, method, decode, serving))
 
 
 def unknown_handler(path: str, interceptors: Sequence[Interceptor], serving: Serving | None = None) -> ComposedHandler:
@@ -75,34 +75,32 @@ def behaviour_of(handler: Any) -> tuple[Kind, Behaviour]:
     return kind, getattr(handler, kind.value)
 
 
-def _as_it_is(value: Any, context: object = None) -> Any:
+def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _decoder(decode: Callable[[bytes], Any] | None, method: Method) -> Callable[..., Any]:
+def _decoder(
+    decode: Callable[[bytes], Any] | None, method: Method, looking: Sequence[Callable[[Call, Any], None]]
+) -> Callable[[bytes], Any]:
+    """For the messages of streams, which gRPC decodes where they are read: in the call's own context."""
     if decode is None:
-        return _as_it_is
+        decode = _as_it_is
 
-    def decoded(raw: bytes, context: object = None) -> Any:
+    def decoded(raw: bytes) -> Any:
         try:
             return decode(raw)
         except Exception as error:
-            raise Undecodable(f"the request is no valid message for {method.path}") from error
+            raise undecodable(method) from error
 
-    return decoded
-
-
-def _shown(decode: Callable[..., Any], looking: Sequence[Callable[[Call, Any], None]]) -> Callable[[bytes], Any]:
-    # gRPC decodes where the message is read, by iterating or by `context.read()`: in the call's own context.
     def shown(raw: bytes) -> Any:
-        message = decode(raw)
+        message = decoded(raw)
         call = current_call()
         assert call is not None, "the edge has entered it"
         for look in looking:
             look(call, message)
         return message
 
-    return shown
+    return shown if looking else decoded
 
 
 def _encoder(encode: Callable[[Any], bytes] | None, method: Method, max_bytes: float) -> Callable[[Any], bytes] | None:

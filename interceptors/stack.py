@@ -39,7 +39,6 @@ def default_stack(
     ['RecoveryInterceptor', 'DeadlineInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
     """
     # Imported here: only what is used is paid for at start.
-    from interceptors.auth import AuthInterceptor
     from interceptors.deadline import DeadlineInterceptor
     from interceptors.errors import ErrorsInterceptor
     from interceptors.recovery import RecoveryInterceptor
@@ -67,6 +66,8 @@ def default_stack(
     # Before anything that could wait: what comes too late is not begun.
     stack.append(DeadlineInterceptor(default_deadline))
     if authenticator is not None:
+        from interceptors.auth import AuthInterceptor
+
         # Before anything reads the request: strangers cost as little as possible.
         stack.append(AuthInterceptor(authenticator, metrics=metrics))
     if identity is not None:

@@ -46,5 +46,5 @@ def planted(name: str, stack: list[Interceptor]) -> Sequence[Interceptor]:
     if not name:
         return stack
     if name == "one concern":
-        return [*stack, _Idle()]
+        return [*planted("same", stack), _Idle()]
     return [_INSTEAD[name]() if type(each) is RecoveryInterceptor else each for each in stack]
