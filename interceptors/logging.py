@@ -66,22 +66,19 @@ class LoggingInterceptor(RpcInterceptor):
         # One function and not five: it runs for each call, and calling them would be half of the work.
         try:
             if error is None and not endings.is_http:
-                level, status, more, crash = endings.level, 0, _NO_MORE, None
+                head, more, crash = endings.usual, _NO_MORE, None
             else:
-                level, status, more, crash = self._unusual(call, endings, error)
+                head, more, crash = self._unusual(call, endings, error)
+            level = head.level
             logs = self._logs
             append = None if logs is None else logs.calls_at(level)
             if append is None and ((logs is not None and logs.running) or not _log.isEnabledFor(level)):
                 return
             if endings.is_event:
                 more = (*_of_event(call), *more)
-            elif endings.is_http and not call.method.known:
-                more = (*_requested(call), *more)
-            code = call.code
-            usual = code is StatusCode.OK and level == endings.level and not status
             principal = call.principal
             line: CallLine = (
-                endings.usual if usual else endings.head(level, code, status),
+                head,
                 _now(),
                 call.trace,
                 call.request_id,
@@ -99,21 +96,24 @@ class LoggingInterceptor(RpcInterceptor):
 
     def _unusual(
         self, call: Call, endings: _Endings, error: BaseException | None
-    ) -> tuple[int, int, More, BaseException | None]:
-        """The level, the status, the fields and the crash of a line that says more than that all went well."""
+    ) -> tuple[CallHead, More, BaseException | None]:
+        """The head, the fields and the crash of a line that says more than that all went well."""
         status = _http_status(call) if endings.is_http else 0
+        more = _requested(call) if endings.is_http and not call.method.known else _NO_MORE
         if error is None:
             level = endings.level if status < 400 else _level_of(code_of_http_status(status))
-            return endings.at_most(level), status, _NO_MORE, None
+            return endings.head(endings.at_most(level), call.code, status), more, None
         told = _told(call, error)
         level = endings.at_most(told.meaning.log_level if told is not None else _level_of(call.code))
+        head = endings.head(level, call.code, status)
         crash = (told.__cause__ or told) if isinstance(told, Crash) else None
         if crash is None or call.logged is error:
-            return level, status, _more(error, told), None
+            return head, (*more, *_more(error, told)), None
         call.logged = error
         detail = told.detail if told is not None else None
-        more = (("detail", limited(detail)),) if detail and detail != error_text(crash) else _NO_MORE
-        return level, status, more, crash
+        if detail and detail != error_text(crash):
+            more = (*more, ("detail", limited(detail)))
+        return head, more, crash
 
 
 class _Endings:
