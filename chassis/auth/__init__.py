@@ -1,6 +1,6 @@
 """Who is calling: API keys and JSON Web Tokens in, a `Principal` out.
 
->>> from chassis.auth import ApiKeyAuthenticator, token_from
+>>> from chassis.auth import ApiKeyAuthenticator, JwtAuthenticator, Unauthorized, token_from
 >>> authenticator = ApiKeyAuthenticator({"cqmd": ["key-of-this-month", "key-of-last-month"]})
 >>> principal = authenticator.authenticate(token_from(["Bearer key-of-last-month"]))
 >>> principal.id, principal.kind, principal.scheme
@@ -29,15 +29,38 @@ without any credentials. What is not accepted has one message for the caller; th
 invalid or expired credentials | JWT: it is not a signed token in compact form
 """
 
-from chassis.auth.api_key import ApiKeyAuthenticator
-from chassis.auth.authenticator import INVALID_CREDENTIALS, Authenticator, refused
-from chassis.auth.bearer import token_from
-from chassis.auth.combined import CombinedAuthenticator
-from chassis.auth.configured import from_config, problems_of
-from chassis.auth.jwt import JwtAuthenticator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+# Not like the others: its module has the same name, and would be found in its place.
 from chassis.auth.public import public
-from chassis.call import Principal, current_principal
-from chassis.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from chassis.auth.api_key import ApiKeyAuthenticator
+    from chassis.auth.authenticator import INVALID_CREDENTIALS, Authenticator, refused
+    from chassis.auth.bearer import token_from
+    from chassis.auth.combined import CombinedAuthenticator
+    from chassis.auth.configured import from_config, problems_of
+    from chassis.auth.jwt import JwtAuthenticator
+    from chassis.call import Principal, current_principal
+    from chassis.errors import Unauthorized
+
+# Looked up when first used (PEP 562): a service loads what it checks its callers with, and nothing where it does not.
+_HOME = {
+    "INVALID_CREDENTIALS": "chassis.auth.authenticator",
+    "ApiKeyAuthenticator": "chassis.auth.api_key",
+    "Authenticator": "chassis.auth.authenticator",
+    "CombinedAuthenticator": "chassis.auth.combined",
+    "JwtAuthenticator": "chassis.auth.jwt",
+    "Principal": "chassis.call",
+    "Unauthorized": "chassis.errors",
+    "current_principal": "chassis.call",
+    "from_config": "chassis.auth.configured",
+    "problems_of": "chassis.auth.configured",
+    "refused": "chassis.auth.authenticator",
+    "token_from": "chassis.auth.bearer",
+}
 
 __all__ = [
     "INVALID_CREDENTIALS",
@@ -54,3 +77,11 @@ __all__ = [
     "refused",
     "token_from",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'chassis.auth' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -5,13 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chassis.auth.api_key import ApiKeyAuthenticator
-from chassis.auth.authenticator import Authenticator
-from chassis.auth.combined import CombinedAuthenticator
-from chassis.auth.jwt import JwtAuthenticator
-from chassis.auth.public_key import MAX_PEM_BYTES, load_public_key
-
 if TYPE_CHECKING:
+    from chassis.auth.api_key import ApiKeyAuthenticator
+    from chassis.auth.authenticator import Authenticator
+    from chassis.auth.jwt import JwtAuthenticator
     from chassis.config.problems import Problem
     from chassis.config.secret import Secret
     from chassis.config.sections import AuthConfig
@@ -41,6 +38,8 @@ def from_config(
     if problems:
         raise ConfigurationError(problems)
     if api_keys is not None and jwt is not None:
+        from chassis.auth.combined import CombinedAuthenticator
+
         return CombinedAuthenticator(api_keys, jwt)
     return api_keys if api_keys is not None else jwt
 
@@ -81,6 +80,9 @@ def _built(
 def _api_keys(section: AuthConfig, report: Callable[[str, str], None]) -> ApiKeyAuthenticator | None:
     if not section.api_keys:
         return None
+    # Here and not above, as the one for tokens: a service loads what it is configured with.
+    from chassis.auth.api_key import ApiKeyAuthenticator
+
     try:
         return ApiKeyAuthenticator([_revealed(key) for key in section.api_keys])
     except ValueError as problem:
@@ -99,6 +101,9 @@ def _jwt(section: AuthConfig, report: Callable[[str, str], None]) -> JwtAuthenti
             if getattr(section, name):
                 report(name, "is set, but there is no key: auth.jwt_public_key or auth.jwt_public_key_path is expected")
         return None
+    from chassis.auth.jwt import JwtAuthenticator
+    from chassis.auth.public_key import load_public_key
+
     where = "jwt_public_key" if path is None else "jwt_public_key_path"
     try:
         pem = inline if path is None else _read(path)
@@ -126,6 +131,8 @@ def _jwt(section: AuthConfig, report: Callable[[str, str], None]) -> JwtAuthenti
 
 def _read(path: Path) -> bytes:
     """Read the file with the key; raises ValueError that says why it cannot be."""
+    from chassis.auth.public_key import MAX_PEM_BYTES
+
     try:
         with path.expanduser().open("rb") as file:
             return file.read(MAX_PEM_BYTES + 1)

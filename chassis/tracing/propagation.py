@@ -18,8 +18,8 @@ def hand_on(call: Call) -> None:
     Headers that the caller's own code has set stay as they are.
 
     >>> from chassis.call import Kind, Method
-    >>> served = Call(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
-    >>> served.metadata["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    >>> headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    >>> served = Call(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"), metadata=headers)
     >>> going_out = Call(Method.grpc("/pkg.Names/Get", Kind.UNARY_UNARY, "client"), parent=served)
     >>> hand_on(going_out)
     >>> going_out.metadata

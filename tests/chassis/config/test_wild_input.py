@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.config import ByteSize, ConfigurationError, Duration, Secret, load
+from chassis.config.conversion import convert, converter
 from chassis.config.describe import table
 from chassis.config.load import catalogue_of
 
@@ -124,3 +126,34 @@ def test_a_start_without_a_file_does_without_the_heavy_libraries():
         "print({'cattrs', 'attr', 'yaml', 'grpc', 'difflib'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_lists_of_plain_values_are_read_without_the_heavy_libraries_too():
+    code = (
+        "import sys; from dataclasses import dataclass; from chassis.config import Secret, load; "
+        "Own = dataclass(type('Own', (), {'__annotations__': {'keys': frozenset[Secret]}, 'keys': frozenset()})); "
+        "config = load(Own, defaults={'service.name': 'x'}, "
+        "environ={'CQI_EVENTBUS_SERVERS': 'nats://a:4222, nats://b:4222', 'CQI_SETTINGS_KEYS': '[\"k\"]'}); "
+        "print([each.reveal() for each in config.eventbus.servers], len(config.settings.keys), "
+        "{'cattrs', 'attr', 'yaml'} & set(sys.modules))"
+    )
+    read = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert read == "['nats://a:4222', 'nats://b:4222'] 1 set()\n"
+
+
+LISTS = [
+    *(tuple[str, ...], list[int], set[Duration], frozenset[Secret]),
+    *(list[Literal["buy", "sell"]], tuple[Path, ...], tuple[int, str]),
+]
+ITEMS = st.lists(st.sampled_from(["1", 2, "3s", "buy", "/a", True, None, ["1"]]), max_size=4)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(LISTS), ITEMS | ITEMS.map(tuple) | PLAIN.filter(lambda value: not isinstance(value, str)))
+def test_lists_of_plain_values_are_what_cattrs_makes_of_them(annotation, value):
+    try:
+        expected = converter().structure(value, annotation)
+    except Exception:
+        expected = None
+    read, messages = convert(value, annotation, value)
+    assert (type(read), read, not messages) == (type(expected), expected, expected is not None)
