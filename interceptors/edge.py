@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 from grpc import StatusCode
-from grpc.aio import AbortError, BaseError
+from grpc.aio import EOF, AbortError, BaseError
 
 from chassis.call import Call, Method, Proceed, enter, is_cancelled
 from chassis.errors import Cancelled, ChassisError, Undecodable, classify
@@ -127,12 +127,12 @@ def read_metadata(received: Received | None) -> ReceivedMetadata:
 class Requests:
     """A stream of requests, that ends only if its caller ended it."""
 
-    __slots__ = ("_context", "_messages", "ended")
+    __slots__ = ("_context", "_ended", "_messages")
 
     def __init__(self, messages: Any, context: Any) -> None:
         self._messages = messages
         self._context = context
-        self.ended = False
+        self._ended = False
 
     def __aiter__(self) -> Self:
         return self
@@ -141,11 +141,35 @@ class Requests:
         try:
             return await self._messages.__anext__()
         except StopAsyncIteration:
-            # grpc.aio ends the stream in the same way when the caller is gone, and tells the difference, by cancelling,
-            # a moment later. Until one more read has come back it has told.
-            await self._context.read()
-            self.ended = True
+            await self._be_sure()
             raise
+
+    async def read(self) -> Any:
+        """What gRPC's `context.read()` gives, EOF only where this is so."""
+        message = await self._context.read()
+        if message is EOF and not self._ended:
+            await self._be_sure()
+        return message
+
+    async def _be_sure(self) -> None:
+        # grpc.aio ends the stream in the same way when the caller is gone, and tells the difference, by cancelling,
+        # a moment later. Until one more read has come back it has told.
+        await self._context.read()
+        self._ended = True
+
+
+class StreamContext:
+    """gRPC's context for who is given `Requests`, but for `read`, which is theirs."""
+
+    __slots__ = ("_context", "read", "write")
+
+    def __init__(self, context: Any, requests: Requests) -> None:
+        self._context = context
+        self.read = requests.read
+        self.write = context.write  # which is called for each reply
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
 
 
 def undecodable(method: Method) -> Undecodable:

@@ -14,7 +14,7 @@ from grpc.aio import InternalError
 
 from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, current_call, on_message
 from chassis.errors import ChassisError, ResourceExhausted, Unimplemented, from_status, status_code
-from interceptors.edge import ClientGone, Serving, edge, undecodable
+from interceptors.edge import ClientGone, Serving, StreamContext, edge, undecodable
 from interceptors.status import check
 
 Behaviour = Callable[[Any, Any], Any]
@@ -162,16 +162,7 @@ def _writing(behaviour: Behaviour) -> Behaviour:
 
 def _sure_of_the_end(run: Behaviour) -> Behaviour:
     """For streams of requests read by `context.read()`: their end looks the same whether the caller is done or gone."""
-
-    async def sure(request: Any, context: Any) -> Any:
-        result = await run(request, context)
-        if not request.ended:
-            await asyncio.sleep(0)  # the cancellation that tells the two apart comes right behind the end, mostly
-            if context.time_remaining() == 0:
-                raise ClientGone
-        return result
-
-    return sure
+    return lambda request, context: run(request, StreamContext(context, request))
 
 
 def _listening(run: Behaviour, encode: Callable[[Any], Any]) -> Proceed:

@@ -83,8 +83,13 @@ class Hostile:
         """Send one frame as it is."""
         self.socket.sendall(struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload)
 
-    def call(self, path: bytes, headers: Headers = (), *, body: bytes | None = None, ends: bool = True) -> int:
-        """Begin a call, with this body where one is given; returns the number of its stream."""
+    def call(
+        self, path: bytes, headers: Headers = (), *, block: bytes = b"", body: bytes | None = None, ends: bool = True
+    ) -> int:
+        """Begin a call, with this body where one is given; returns the number of its stream.
+
+        `block` is the end of the header block, as it is.
+        """
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         known = (
             (b":method", b"POST"),
@@ -94,7 +99,7 @@ class Hostile:
             (b"content-type", b"application/grpc"),
             (b"te", b"trailers"),
         )
-        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in (*known, *headers))
+        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in (*known, *headers)) + block
         parts = [block[place : place + LARGEST_FRAME] for place in range(0, len(block), LARGEST_FRAME)]
         for index, part in enumerate(parts):
             flags = END_HEADERS if index == len(parts) - 1 else 0
@@ -150,6 +155,12 @@ class Hostile:
 def message(payload: bytes, *, compressed: bool = False, length: int | None = None) -> bytes:
     """A message as gRPC frames it; `length` is what it claims, where that is another than it has."""
     return struct.pack(">BI", compressed, len(payload) if length is None else length) + payload
+
+
+def bomb(value: bytes, times: int) -> bytes:
+    """A header that is put into the peer's table once, and then referred to so many times, by a byte each."""
+    # RFC 7541: sections 6.2.1 and 6.1. The newest entry of the table has the number 62.
+    return b"\x40" + _text(b"x-bomb") + _text(value) + b"\xbe" * times
 
 
 def _text(value: bytes) -> bytes:

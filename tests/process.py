@@ -158,6 +158,15 @@ class Process:
                 self._read_on.notify_all()
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is this process, and it has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # gone, and not yet noticed by whoever adopted it
+
+
 @contextmanager
 def processes(folder: Path) -> Iterator[Callable[..., Process]]:
     """Give what starts processes in a folder, as `Process` does; none of them outlives the block."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Unpack, overload
 
 from google.protobuf.message import Message
 
+from chassis.bus.arguments import own_headers, topic_and_event
 from chassis.bus.backend import Backend
 from chassis.bus.consumer import RunningSubscription
 from chassis.bus.dead_letter import dead_letter_subject, token
-from chassis.bus.declaration import Handler, Options, Subscription, subscription_to, subscriptions_of
+from chassis.bus.declaration import Handler, Options, Subscription, durable_of, subscription_to, subscriptions_of
 from chassis.bus.envelope import Sealer, check_header
-from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, EVENT_ID, MESSAGE_TYPE, PROTOBUF, Envelope, EventCall
+from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, MESSAGE_TYPE, PROTOBUF, Envelope, EventCall
 from chassis.bus.publisher import Publisher
-from chassis.bus.topics import check_topic, event_type_of, topic_for
 from chassis.bus.verdict import Settler
 from chassis.call import Interceptor, current_call
 from chassis.component import Component
@@ -30,9 +30,6 @@ REDELIVERY = Policy(attempts=None, initial=1.0, multiplier=5.0, maximum=60.0, ji
 
 PUBLISHING = Policy(attempts=3, initial=0.05, maximum=1.0)
 """How often, and after which waits, a confirmation that did not come is asked for again."""
-
-_EVENTS = "cqc.events.v1."
-_RESERVED = frozenset({EVENT_ID, CONTENT_TYPE, MESSAGE_TYPE, ACTOR_ID})
 
 
 class Bus(Component):
@@ -180,7 +177,7 @@ class Bus(Component):
             assert isinstance(topic_or_message, Message)
             event = topic_or_message
         else:
-            topic, event = _topic_and_message(topic_or_message, message)
+            topic, event = topic_and_event(topic_or_message, message)
             if message is None:
                 self._topics[type(event)] = topic
         if not self._started:
@@ -189,7 +186,7 @@ class Bus(Component):
         principal = None if call is None else call.principal
         envelope = self._sealer.seal(event, self._actor if principal is None else principal.actor_id)
         if headers:
-            envelope.headers.update(_own_headers(headers))
+            envelope.headers.update(own_headers(headers))
         return envelope.event_id, self._publisher.send(topic, event, envelope, parent=call, timeout=timeout)
 
     # Subscribing.
@@ -216,7 +213,7 @@ class Bus(Component):
     async def _add(self, subscription: Subscription, handler: Handler) -> RunningSubscription:
         if self._draining:
             raise RuntimeError("the event bus is stopping, and takes no more subscriptions")
-        durable = self._durable_of(subscription)
+        durable = durable_of(self._consumer_name, subscription)
         if durable in self._subscriptions:
             raise ValueError(
                 f"{subscription.topic} has two handlers that would share its events by the durable {durable}; "
@@ -249,12 +246,6 @@ class Bus(Component):
         if self._started:
             await running.start(self.backend)
         return running
-
-    def _durable_of(self, subscription: Subscription) -> str:
-        topic = subscription.topic
-        # As operators know them from the Go sibling; for other topics whole, so that no two are the same.
-        event_type = event_type_of(topic) if topic == _EVENTS + event_type_of(topic) else token(topic)
-        return "-".join(part for part in (self._consumer_name, event_type, subscription.durable) if part)
 
     async def _put_aside(self, letter: DeadLetter, call: EventCall, letter_id: str) -> None:
         headers = {CONTENT_TYPE: PROTOBUF, MESSAGE_TYPE: letter.DESCRIPTOR.full_name, ACTOR_ID: self._actor}
@@ -301,36 +292,3 @@ class Bus(Component):
         if not self._started:
             raise Temporary("the event bus is not running")
         await self.backend.check()
-
-
-def _topic_and_message(first: object, second: object) -> tuple[str, Message]:
-    if isinstance(first, str):
-        if isinstance(second, Message):
-            check_topic(first)
-            return first, second
-        wrong = second
-        if second is None:
-            raise TypeError(f"what should be published on {first!r}? Write publish(topic, message) or publish(message)")
-    elif isinstance(first, Message):
-        if second is None:
-            return topic_for(type(first)), first
-        if isinstance(second, str):
-            raise TypeError("the topic comes first: publish(topic, message)")
-        raise TypeError("publish takes one event; for several there is publish_all([...])")
-    else:
-        wrong = first
-    if isinstance(wrong, type) and issubclass(wrong, Message):
-        raise TypeError(f"an event is an object, not its class: publish({wrong.__name__}(…))")
-    raise TypeError(f"an event is a protobuf message, not a {type(wrong).__name__}")
-
-
-def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    own = {}
-    for name, value in headers.items():
-        lowered = name.lower()
-        if lowered in _RESERVED:
-            raise ValueError(f"the header {name} is set by the event bus")
-        if not name or not all(each.isalnum() or each in "-_." for each in name) or not name.isascii():
-            raise ValueError(f"{name!r} is no name for a header: letters, digits, -, _ and . can be used")
-        own[lowered] = check_header(name, value)
-    return own

@@ -21,7 +21,7 @@ _log = logging.getLogger("chassis.bus")
 class _Held:
     """A delivery that is here and not settled yet."""
 
-    __slots__ = ("deadline", "delivery", "expired", "key", "signalled", "task")
+    __slots__ = ("deadline", "delivery", "expired", "key", "released", "signalled", "task")
 
     def __init__(self, key: tuple[str, int], delivery: Delivery, now: float) -> None:
         self.key = key
@@ -30,6 +30,7 @@ class _Held:
         self.task: asyncio.Task[None] | None = None
         self.deadline: float | None = None
         self.expired = False
+        self.released = False
 
 
 class RunningSubscription:
@@ -88,7 +89,8 @@ class RunningSubscription:
         with_call = takes_call(handler, self._subscription)
 
         async def handle(call: Call) -> None:
-            if (refusal := self._settler.refuses(call.transport)) is not None:
+            delivery = call.transport
+            if delivery.deliveries > 1 and (refusal := self._settler.refuses(delivery)) is not None:
                 raise refusal
             try:
                 if with_call:
@@ -116,7 +118,8 @@ class RunningSubscription:
             held.delivery = delivery
             return
         held = self._held[key] = _Held(key, delivery, time.monotonic())
-        self._settler.received(delivery)
+        if delivery.deliveries > 1:
+            self._settler.redelivered()
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._sweep)
         if self._running < self._concurrency:
@@ -133,10 +136,10 @@ class RunningSubscription:
 
     async def _run(self, held: _Held) -> None:
         held.deadline = deadline = time.monotonic() + self.timeout
-        call = EventCall(self._method, held.delivery, self._subscription.message_type, deadline)
-        enter(call)
         error: ChassisError | None = None
         try:
+            call = EventCall(self._method, held.delivery, self._subscription.message_type, deadline)
+            enter(call)
             try:
                 await self._chain(call)
             except asyncio.CancelledError:
@@ -156,16 +159,14 @@ class RunningSubscription:
             _log.error("handling an event on %s broke the event bus itself", self.topic, exc_info=failure)
         finally:
             # Whatever happened: an event that is held for ever would never come again.
-            self._release(held)
-            self._ended(held)
-
-    def _ended(self, held: _Held) -> None:
-        # Here and not in a callback of the task, which would cost a turn of the loop for each event.
-        assert held.task is not None
-        self._tasks.discard(held.task)
-        self._running -= 1
-        if self._waiting and not self._draining and not self._loop.is_closed():
-            self._begin(self._waiting.popleft())
+            if not held.released:
+                self._release(held)
+            # Here and not in a callback of the task, which would cost a turn of the loop for each event.
+            assert held.task is not None
+            self._tasks.discard(held.task)
+            self._running -= 1
+            if self._waiting and not self._draining and not self._loop.is_closed():
+                self._begin(self._waiting.popleft())
 
     def _cut_off(self, held: _Held) -> ChassisError:
         cut = self._uncancel()
@@ -200,6 +201,7 @@ class RunningSubscription:
         return cancelled
 
     def _release(self, held: _Held) -> None:
+        held.released = True
         if self._held.get(held.key) is held:  # and not one that came since
             del self._held[held.key]
 

@@ -9,7 +9,8 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
-from chassis.bus.topics import check_topic, topic_for, type_for
+from chassis.bus.dead_letter import token
+from chassis.bus.topics import check_topic, event_type_of, topic_for, type_for
 from chassis.retry import Policy
 
 Handler = Callable[..., Awaitable[None]]
@@ -17,6 +18,7 @@ Handler = Callable[..., Awaitable[None]]
 
 F = TypeVar("F", bound=Callable[..., Awaitable[None]])
 
+_EVENTS = "cqc.events.v1."
 _MARK = "__chassis_subscriptions__"
 _DURABLE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -137,6 +139,18 @@ def subscription_to(
         raise TypeError("message_type= goes with a topic; an event that is given as its type has one already")
     known = _checked(event)
     return Subscription(topic=topic_for(known), message_type=known, **options)
+
+
+def durable_of(consumer_name: str, subscription: Subscription) -> str:
+    """The name of a subscription's durable: what all instances of a service share the work by.
+
+    >>> durable_of("cqar", subscription_to("cqc.events.v1.asset_created"))
+    'cqar-asset_created'
+    """
+    topic = subscription.topic
+    # As operators know them from the Go sibling; for other topics whole, so that no two are the same.
+    event_type = event_type_of(topic) if topic == _EVENTS + event_type_of(topic) else token(topic)
+    return "-".join(part for part in (consumer_name, event_type, subscription.durable) if part)
 
 
 def takes_call(handler: Handler, subscription: Subscription) -> bool:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,6 +14,12 @@ from chassis.bus.event import ACTOR_ID, CONTENT_TYPE, MESSAGE_TYPE, PROTOBUF, En
 from chassis.errors import InvalidInput
 
 _SECOND = 1_000_000_000
+
+# Printable ASCII without spaces around it. What it is bound to is no Python function: it is asked for each event.
+_fits = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?").fullmatch
+
+# Without the function that a named tuple has for its constructor.
+_envelope_of = partial(tuple.__new__, Envelope)
 
 
 class Sealer:
@@ -36,7 +44,8 @@ class Sealer:
         headers = form.headers.copy()
         event_id = message.event_id if form.has_event_id else ""  # type: ignore[attr-defined]
         if event_id:
-            check_header("event_id", event_id)
+            if not _fits(event_id):
+                check_header("event_id", event_id)
             fills_id = False
         else:
             event_id = new_event_id()
@@ -48,7 +57,7 @@ class Sealer:
         payload = message.SerializeToString()
         if fills_id or fills_actor or fills_time:
             payload += form.filling(fills_id, fills_actor, fills_time)(event_id, actor_id, self._now_ns)
-        return Envelope(payload, event_id, headers)
+        return _envelope_of((payload, event_id, headers))
 
 
 def new_event_id() -> str:
@@ -70,10 +79,6 @@ def check_header(name: str, value: str) -> str:
     if not _fits(value):
         raise InvalidInput.field(name, "must be printable ASCII without spaces around it, since it goes into a header")
     return value
-
-
-def _fits(value: str) -> bool:
-    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 class _Form:

@@ -27,7 +27,7 @@ class EventCall(Call):
     what stands in an event is no proof of who caused it. A handler gets it as second parameter, or by `current_call()`.
     """
 
-    __slots__ = ("_message", "message_type")
+    __slots__ = ("message_type",)
 
     ends_in_time = True
 
@@ -36,12 +36,13 @@ class EventCall(Call):
     ) -> None:
         super().__init__(method, delivery, metadata=headers_of(delivery.headers), deadline=deadline)
         self.message_type = message_type
-        self._message: Message | None = None
 
-    def _read_request(self) -> Any:
-        message = self._message
+    @property
+    def request(self) -> Any:
+        """The event, decoded when first asked for; raises `Undecodable` where the bytes are no message of its type."""
+        message = self._raw
         if message is None:
-            message = self._message = self._decode()
+            message = self._raw = self._decode()
         return message
 
     def _decode(self) -> Message:
@@ -57,7 +58,7 @@ class EventCall(Call):
             if media_type not in _PROTOBUF_TYPES:
                 raise Undecodable(f"the event on {self.topic} is {media_type:.200}, and protobuf is expected")
         try:
-            return self.message_type.FromString(self.payload)
+            return self.message_type.FromString(self.transport.payload)
         except DecodeError as error:
             size = len(self.payload)
             raise Undecodable(f"the {size} bytes of the event on {self.topic} are no {expected}") from error
@@ -91,10 +92,13 @@ class EventCall(Call):
         return self._of_message("actor_id") or self.metadata.get(ACTOR_ID, "")
 
     def _of_message(self, field: str) -> str:
-        try:
-            value = getattr(self.request, field, "")
-        except Undecodable:
-            return ""
+        message = self._raw
+        if message is None:
+            try:
+                message = self.request
+            except Undecodable:
+                return ""
+        value = getattr(message, field, "")
         return value if isinstance(value, str) else ""
 
 

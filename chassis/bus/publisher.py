@@ -31,7 +31,8 @@ class Publisher:
         self._around: Sequence[Interceptor] = tuple(around)
         self._timeout = timeout
         # An OSError, TimeoutError among them, is a backend's way to say that it is not to be done right now.
-        self._retry = replace(retry, total=timeout, per_error={OSError: True, **retry.per_error})
+        self._retry = replace(retry, per_error={OSError: True, **retry.per_error})
+        self._attempts = retry.attempts or 1
         self._routes: dict[str, tuple[Method, Proceed]] = {}
         self._others: tuple[Method, Proceed] | None = None
 
@@ -62,35 +63,53 @@ class Publisher:
 
     async def _publish(self, call: Call) -> None:
         assert isinstance(call, PublishCall)
-        headers = {MSG_ID: call.event_id, **call.metadata}
+        event_id = call.event_id
+        headers = {MSG_ID: event_id, **call.metadata}
         if "x-request-id" not in headers:
             headers["x-request-id"] = call.request_id
         trace = call.trace
         if trace is not None and "traceparent" not in headers:  # with tracing off, what came in still goes out
             headers["traceparent"] = trace.traceparent
-        retry, timeout, deadline = self._retry, call.timeout, call.deadline
-        if timeout != self._timeout:
-            retry = replace(retry, total=timeout)
-        share = timeout / (retry.attempts or 1)
-        until = time.monotonic() + timeout
-        if deadline is not None:
-            until = min(until, deadline)
+        timeout, deadline = call.timeout, call.deadline
+        began = time.monotonic()
+        until = began + timeout
+        if deadline is not None and deadline < until:
+            until = deadline
+        limit = min(timeout / self._attempts, until - began)
         try:
-            await retry.call(self._attempt, call, headers, share, until)
-        except (Temporary, OSError) as error:
-            if deadline is not None and time.monotonic() >= deadline:
+            if limit <= 0:
+                raise self._unconfirmed(call)
+            await self._backend.publish(call.topic, call.payload, headers, msg_id=event_id, timeout=limit)
+        except Exception as error:
+            # What is confirmed at once, nearly everything, has not paid for any of what follows.
+            await self._again(call, headers, began, until, error)
+
+    async def _again(
+        self, call: PublishCall, headers: dict[str, str], began: float, until: float, error: Exception
+    ) -> None:
+        first: Exception | None = error
+
+        async def attempt() -> None:
+            nonlocal first
+            if first is not None:
+                failed, first = first, None
+                raise failed
+            limit = min(call.timeout / self._attempts, until - time.monotonic())
+            if limit <= 0:
+                raise self._unconfirmed(call)
+            await self._backend.publish(call.topic, call.payload, headers, msg_id=headers[MSG_ID], timeout=limit)
+
+        left = began + call.timeout - time.monotonic()
+        try:
+            await replace(self._retry, total=max(0.0, left)).call(attempt)
+        except (Temporary, OSError) as failure:
+            if call.deadline is not None and time.monotonic() >= call.deadline:
                 raise DeadlineExceeded(
                     f"the time of the call ran out before the event bus confirmed the event on {call.topic}"
-                ) from error
-            if isinstance(error, OSError):
-                raise self._unconfirmed(call) from error
+                ) from failure
+            if isinstance(failure, OSError):
+                raise self._unconfirmed(call) from failure
             raise
-
-    def _attempt(self, call: PublishCall, headers: dict[str, str], share: float, until: float) -> Awaitable[None]:
-        limit = min(share, until - time.monotonic())
-        if limit <= 0:
-            raise self._unconfirmed(call)
-        return self._backend.publish(call.topic, call.payload, headers, msg_id=call.event_id, timeout=limit)
 
     def _unconfirmed(self, call: PublishCall) -> Temporary:
         return Temporary(

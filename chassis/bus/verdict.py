@@ -67,9 +67,9 @@ class Settler:
         self._redelivered = None if metrics is None else metrics.get(EVENT_REDELIVERED).labels(topic)
         self._dead_lettered = None if metrics is None else metrics.get(EVENT_DEAD_LETTERED)
 
-    def received(self, delivery: Delivery) -> None:
-        """Count a delivery."""
-        if delivery.deliveries > 1 and self._redelivered is not None:
+    def redelivered(self) -> None:
+        """Count an event that comes again."""
+        if self._redelivered is not None:
             self._redelivered.inc()
 
     def refuses(self, delivery: Delivery) -> ChassisError | None:

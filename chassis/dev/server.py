@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import select
 import signal
-import subprocess
-import sys
-import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -15,14 +10,11 @@ from typing import Any, ClassVar, Final, Self
 from chassis.dev.binaries import Wheel, find_binary
 from chassis.dev.error import DevError
 from chassis.dev.ports import HOST, Reservation
+from chassis.dev.supervised import Supervised
 from chassis.dev.supervisor import Order, Preparation, Probe
 
-_SOURCES: Final = Path(__file__).parent.parent.parent
-_SUPERVISE: Final = "import sys; sys.path.insert(0, sys.argv[1]); from chassis.dev.supervisor import main; main()"
-
-# More than a supervisor takes with all that it waits for; it always answers, and always ends.
-_ANSWER_TIMEOUT: Final = 150.0
-_END_TIMEOUT: Final = 10.0
+# Somebody else can be quicker again, but not for ever.
+_MOST_PORTS: Final = 5
 
 _LAST_LINES: Final = 5
 
@@ -49,7 +41,7 @@ class Server(ABC):
         """Take `folder/{name}`, which need not exist; nothing is started."""
         self.folder = folder.absolute() / self.name
         self._durable = durable
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._supervised: Supervised | None = None
         self._reservation: Reservation | None = None
         self._pid = 0
         self._version = ""
@@ -96,7 +88,7 @@ class Server(ABC):
     @property
     def is_running(self) -> bool:
         """Whether it was started and has not ended since."""
-        return self._supervisor is not None and self._supervisor.poll() is None
+        return self._supervised is not None and self._supervised.is_running
 
     def start(self) -> None:
         """Start it and wait until it can be used; raises DevError where that can not be."""
@@ -105,64 +97,50 @@ class Server(ABC):
 
     def begin_start(self) -> None:
         """Start it without waiting; raises DevError where its binary is missing."""
+        self._begin_start(self._remembered_port())
+
+    def _begin_start(self, preferred: int | None) -> None:
         assert not self.is_running, f"{self.name} is running"
         self._make_folder()
         binary = find_binary(self.name, self.wheels)
         try:
             # Reserved until the server listens: a connection of somebody else's must not get the port meanwhile.
-            self._reservation = Reservation(self._remembered_port())
+            self._reservation = Reservation(preferred)
             self._remember(self._reservation.port)
             order = self._order(binary)
         except PermissionError as error:
             self._end_reservation()
             raise self._not_ours(error) from error
-        self._supervisor = subprocess.Popen(  # noqa: S603  (this Python, and a program of ours)
-            [sys.executable, "-I", "-c", _SUPERVISE, str(_SOURCES)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Out of reach of the terminal's Ctrl-C: the service stops first, and has its servers until then.
-            start_new_session=True,
-        )
-        assert self._supervisor.stdin is not None
-        try:
-            self._supervisor.stdin.write(json.dumps(order).encode() + b"\n")
-            self._supervisor.stdin.flush()
-        except BrokenPipeError:  # it ended already, and finish_start tells
-            pass
+        self._supervised = Supervised(order)
 
     def finish_start(self) -> None:
-        """Wait for what `begin_start` began; raises DevError with the end of the server's log where it failed."""
-        try:
-            answer = self._answer()
-        except BaseException:
+        """Wait for what `begin_start` began; raises DevError with the end of the server's log where it failed.
+
+        Where somebody else was quicker and listens on its port, it gets another one.
+        """
+        ports = 1
+        while "ready" not in (answer := self._outcome()):
             self.stop()
-            raise
-        finally:
-            self._end_reservation()
-        if "ready" not in answer:
-            self.stop()
-            raise DevError(f"{self.name} did not start: {answer.get('failed', 'it was stopped')}{self._end_of_log()}")
+            if ports == _MOST_PORTS or "failed" not in answer or not self._port_was_taken():
+                raise DevError(
+                    f"{self.name} did not start: {answer.get('failed', 'it was stopped')}{self._end_of_log()}"
+                )
+            ports += 1
+            self._begin_start(None)
         self._pid = answer["ready"]["pid"]
         self._version = self._version_in(answer["ready"]["version"])
 
     def begin_stop(self) -> None:
         """Have it stop, without waiting."""
-        if self._supervisor is not None and self._supervisor.stdin is not None:
-            self._supervisor.stdin.close()
+        if self._supervised is not None:
+            self._supervised.begin_stop()
 
     def finish_stop(self) -> None:
         """Wait until it and all its processes are gone."""
         self._end_reservation()
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is None:
-            return
-        try:
-            supervisor.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            supervisor.kill()  # the kernel tells the server
-            supervisor.wait()
-        assert supervisor.stdout is not None
-        supervisor.stdout.close()
+        supervised, self._supervised = self._supervised, None
+        if supervised is not None:
+            supervised.finish_stop()
 
     def stop(self) -> None:
         """Stop it, and wait until all of it is gone; does nothing where it is not running."""
@@ -172,8 +150,8 @@ class Server(ABC):
     def kill(self) -> None:
         """Kill it as a crash would (SIGKILL), and wait until all of it is gone; for tests of what its users do then."""
         os.kill(self.pid, signal.SIGKILL)
-        assert self._supervisor is not None
-        self._supervisor.wait(_END_TIMEOUT)
+        assert self._supervised is not None
+        self._supervised.wait()
         self.stop()
 
     def __enter__(self) -> Self:
@@ -221,21 +199,15 @@ class Server(ABC):
 
     # The rest.
 
-    def _answer(self) -> dict[str, Any]:
-        assert self._supervisor is not None, f"{self.name} was not started"
-        assert self._supervisor.stdout is not None
-        stream, line = self._supervisor.stdout.fileno(), b""
-        until = time.monotonic() + _ANSWER_TIMEOUT
-        while not line.endswith(b"\n"):
-            readable, _, _ = select.select([stream], [], [], max(until - time.monotonic(), 0))
-            if not readable:
-                return {"failed": "its supervisor said nothing"}
-            more = os.read(stream, 4096)
-            if not more:
-                return {}
-            line += more
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+    def _outcome(self) -> dict[str, Any]:
+        assert self._supervised is not None, f"{self.name} was not started"
+        try:
+            return self._supervised.answer()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            self._end_reservation()
 
     def _make_folder(self) -> None:
         try:
@@ -277,13 +249,19 @@ class Server(ABC):
             self._reservation.close()
             self._reservation = None
 
+    def _port_was_taken(self) -> bool:
+        # All servers have strerror's words for EADDRINUSE in their logs, which begin anew with each start.
+        return "address already in use" in self._log().lower()
+
     def _end_of_log(self) -> str:
+        told = "".join(f"\n  {line}" for line in self._log().splitlines()[-_LAST_LINES:])
+        return f"; the end of {self.log_file}:{told}" if told else ""
+
+    def _log(self) -> str:
         try:
-            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            return self.log_file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
-        told = "".join(f"\n  {line}" for line in lines[-_LAST_LINES:])
-        return f"; the end of {self.log_file}:{told}" if told else ""
 
 
 def _environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from chassis.dev.privileges import become_unprivileged
-from chassis.dev.processes import descendants
+from chassis.dev.processes import descendants, may_listen
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG: Final = 1
@@ -207,7 +207,9 @@ class Supervisor:
     def _await_ready(self) -> None:
         assert self._process is not None
         until = time.monotonic() + _READY_TIMEOUT
-        while not _answers(self._order["probe"]):
+        probe = self._order["probe"]
+        # A server of the same kind may have taken the port first, and answers in the same way.
+        while not (_answers(probe) and may_listen(self._process.pid, probe["port"])):
             if self._process.poll() is not None:
                 raise _FailedError(f"it ended with exit code {self._process.returncode}")
             if time.monotonic() > until:

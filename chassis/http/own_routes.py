@@ -18,6 +18,10 @@ class Exposition(Protocol):
     @property
     def enabled(self) -> bool: ...
 
+    def format_for(self, accept: str) -> str:
+        """Which of its few formats that header gets, as a header that asks for it."""
+        ...
+
     def exposition(self, accept: str) -> tuple[str, bytes]:
         """The content type and the body."""
         ...
@@ -76,13 +80,14 @@ class OwnRoutes:
 
     def _page(self, accept: str) -> asyncio.Task[tuple[str, bytes]]:
         # In a thread, as it takes its time, and for all who ask meanwhile: many scrapers, or one that asks and asks
-        # without reading, must not take the event loop from the calls.
-        page = self._pages.get(accept)
+        # without reading, must not take the event loop from the calls. One for each format, and not for each header.
+        assert self._metrics is not None
+        wanted = self._metrics.format_for(accept)
+        page = self._pages.get(wanted)
         if page is None:
-            assert self._metrics is not None
-            work = asyncio.to_thread(self._metrics.exposition, accept)
-            page = self._pages[accept] = asyncio.get_running_loop().create_task(work, context=self._context.copy())
-            page.add_done_callback(lambda done: self._pages.pop(accept))
+            work = asyncio.to_thread(self._metrics.exposition, wanted)
+            page = self._pages[wanted] = asyncio.get_running_loop().create_task(work, context=self._context.copy())
+            page.add_done_callback(lambda done: self._pages.pop(wanted))
         return page
 
 

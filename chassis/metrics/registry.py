@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chassis.metrics.catalogue import BUILD_INFO, CATALOGUE
 from chassis.metrics.declaration import LATENCY_BUCKETS, Instrument
+from chassis.metrics.formats import format_for
 from chassis.metrics.instruments import Counter, Family, Gauge, Histogram
 from chassis.metrics.naming import check, namespace_of
 from chassis.version import __version__
@@ -109,6 +110,13 @@ class Metrics:
                     return float(each.value)
         return None
 
+    def format_for(self, accept: str) -> str:
+        """The format that `exposition` gives for a scraper's header `Accept`: one of a few texts, whatever it asks for.
+
+        It can be given to `exposition` in the header's place.
+        """
+        return format_for(accept)
+
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
         """The content type and the page that a scrape gets: OpenMetrics where `accept` asks for it, or plain text.
 
@@ -116,10 +124,8 @@ class Metrics:
         """
         from prometheus_client.exposition import choose_encoder
 
-        try:
-            encoder, content_type = choose_encoder(accept)
-        except (ValueError, TypeError):  # a version that is none: whoever sent it gets what everyone can read
-            encoder, content_type = choose_encoder("")
+        # The library by itself repeats any version that it is asked for.
+        encoder, content_type = choose_encoder(format_for(accept))
         return content_type, encoder(self.registry)
 
     def _own(self, instrument: Instrument[F]) -> F:

@@ -5,7 +5,6 @@ import functools
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from chassis import ServiceChassis
 from chassis.dev import DevServers, overrides_for
 from chassis.dev.overrides import database_of
+from chassis.dev.ports import Reservation
 from examples.asset_registry.service import AssetRegistry
 from examples.listing_watch.service import ListingWatch
 
@@ -28,15 +28,21 @@ class Stage:
 
     def __init__(self, servers: DevServers, collector_port: int) -> None:
         self.servers = servers
-        self.registry = f"127.0.0.1:{_free_port()}"
-        self.registry_http = f"127.0.0.1:{_free_port()}"
-        self.watch = f"127.0.0.1:{_free_port()}"
-        self.watch_http = f"127.0.0.1:{_free_port()}"
+        # Reserved until the end: what the demo does meanwhile would give them to somebody else.
+        self._reservations: list[Reservation] = []
+        self.registry = self._reserve()
+        self.registry_http = self._reserve()
+        self.watch = self._reserve()
+        self.watch_http = self._reserve()
         self.lines: list[Line] = []
         self._collector = f"http://127.0.0.1:{collector_port}"
         self._processes: list[asyncio.subprocess.Process] = []
         self._reading: list[asyncio.Task[None]] = []
         self._news = asyncio.Condition()
+
+    def _reserve(self) -> str:
+        self._reservations.append(Reservation())
+        return f"127.0.0.1:{self._reservations[-1].port}"
 
     async def __aenter__(self) -> Stage:
         try:
@@ -58,6 +64,8 @@ class Stage:
                 process.kill()
                 await process.wait()
         await asyncio.gather(*self._reading)
+        for reservation in self._reservations:
+            reservation.close()
 
     async def _start(self, cls: type[ServiceChassis], package: str, grpc_address: str, http_address: str) -> None:
         file = Path("examples") / package / "config.yaml"
@@ -131,10 +139,3 @@ def _text(value: object) -> str:
 
 def _is(service: str, message: str, line: Line) -> bool:
     return bool(line["service_name"] == service and line["message"] == message)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from tests.bench.client_suite import client, client_suite
 from tests.bench.statistics import Goal
-from tests.bench.suite import Suite, Variant, faster, working
+from tests.bench.suite import Suite, faster
 
-_MANY = 32
+_one = partial(client, "cache_clients", at_once=1, tracing=0.1)
+_many = partial(client, "cache_clients", at_once=32, tracing=0.1)
 
-
-def _variant(name: str, by: str, at_once: int, count: int) -> Variant:
-    settings = {"by": by, "at_once": at_once, "count": count, "tracing": 0.1}
-    return Variant(name, "cache_clients", settings=settings)
-
-
-# How many in a turn: about a quarter of a second of each.
-_REDIS_ONE = _variant("redis-py get, decode, one at a time", "redis", 1, 2_000)
-_REDIS = _variant("redis-py get, decode, 32 at once", "redis", _MANY, 3_000)
-_CHASSIS_ONE = _variant("chassis cache get, one at a time", "chassis", 1, 2_000)
-_CHASSIS = _variant("chassis cache get, 32 at once", "chassis", _MANY, 10_000)
+_REDIS_ONE = _one("redis-py get, decode, one at a time", "redis", 2_000)
+_REDIS = _many("redis-py get, decode, 32 at once", "redis", 3_000)
+_CHASSIS_ONE = _one("chassis cache get, one at a time", "chassis", 2_000)
+_CHASSIS = _many("chassis cache get, 32 at once", "chassis", 10_000)
 
 _GOALS = [
     faster(_CHASSIS_ONE, _REDIS_ONE, Goal(0.90, 2)),
@@ -27,13 +24,11 @@ _GOALS = [
 
 def cache_suite(scale: float = 1.0) -> Suite:
     """Each does `scale` times as much as it usually does."""
-    return Suite(
+    return client_suite(
         *("cache", "Reading from the cache", "reads"),
         [_REDIS_ONE, _REDIS, _CHASSIS_ONE, _CHASSIS],
         _GOALS,
-        working(["redis"], scale),
-        turns=3,
+        server="redis",
+        scale=scale,
         seconds=40,
-        subject="client",
-        saturates=False,
     )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from tests.bench.client_suite import client, client_suite
 from tests.bench.statistics import Goal
-from tests.bench.suite import Suite, Variant, faster, working
+from tests.bench.suite import Suite, faster
 
-_AT_ONCE = 64
+_variant = partial(client, "consume_clients")
 
-_ALL = {"tracing": 0.1}
-_NONE = {"tracing": None, "bare_seam": True}
+_ALL: dict[str, object] = {"tracing": 0.1}
+_NONE: dict[str, object] = {"tracing": None, "bare_seam": True}
 
-
-def _variant(name: str, by: str, count: int, **settings: object) -> Variant:
-    return Variant(name, "consume_clients", settings={"by": by, "count": count, **settings})
-
-
-# How many in a turn: about a quarter of a second of each.
 _FETCH = _variant("nats-py fetch(100), ack", "fetch", 4_000)
 _PULL = _variant("FastStream pull_sub(100), decode, ack", "pull", 1_500)
 _PUSH = _variant("FastStream push, decode, ack", "push", 2_000)
-_CHASSIS = _variant("chassis, 64 handlers at once", "chassis", 6_000, concurrency=_AT_ONCE, **_ALL)
+_CHASSIS = _variant("chassis, 64 handlers at once", "chassis", 6_000, concurrency=64, **_ALL)
 _CHASSIS_ONE = _variant("chassis, one handler at a time", "chassis", 4_000, concurrency=1, **_ALL)
-_CHASSIS_ALONE = _variant("chassis, 64 at once, no concern", "chassis", 8_000, concurrency=_AT_ONCE, **_NONE)
+_CHASSIS_ALONE = _variant("chassis, 64 at once, no concern", "chassis", 8_000, concurrency=64, **_NONE)
 
 _VARIANTS = [_FETCH, _PULL, _PUSH, _CHASSIS, _CHASSIS_ONE, _CHASSIS_ALONE]
 
@@ -38,13 +35,6 @@ _GOALS = [
 
 def consume_suite(scale: float = 1.0) -> Suite:
     """Each does `scale` times as much as it usually does."""
-    return Suite(
-        *("consume", "Consuming events", "events"),
-        _VARIANTS,
-        _GOALS,
-        working(["nats"], scale),
-        turns=3,
-        seconds=90,
-        subject="client",
-        saturates=False,
+    return client_suite(
+        *("consume", "Consuming events", "events"), _VARIANTS, _GOALS, server="nats", scale=scale, seconds=90
     )

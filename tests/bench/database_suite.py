@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from tests.bench.client_suite import client, client_suite
 from tests.bench.statistics import Goal
-from tests.bench.suite import Suite, Variant, faster, working
+from tests.bench.suite import Suite, faster
 
-_TASKS, _CONNECTIONS = 16, 8
+_one = partial(client, "database_clients", at_once=1, connections=8, tracing=0.1)
+_many = partial(client, "database_clients", at_once=16, connections=8, tracing=0.1)
 
-
-def _variant(name: str, by: str, at_once: int, count: int) -> Variant:
-    settings = {"by": by, "at_once": at_once, "connections": _CONNECTIONS, "count": count, "tracing": 0.1}
-    return Variant(name, "database_clients", settings=settings)
-
-
-# How many in a turn: about a quarter of a second of each.
-_ASYNCPG_ONE = _variant("asyncpg acquire, fetchrow, one at a time", "asyncpg", 1, 1_000)
-_ASYNCPG = _variant("asyncpg acquire, fetchrow, 16 tasks on 8 connections", "asyncpg", _TASKS, 2_000)
-_CHASSIS_ONE = _variant("chassis query_row, one at a time", "chassis", 1, 1_000)
-_CHASSIS = _variant("chassis query_row, 16 tasks on 8 connections", "chassis", _TASKS, 2_000)
+_ASYNCPG_ONE = _one("asyncpg acquire, fetchrow, one at a time", "asyncpg", 1_000)
+_ASYNCPG = _many("asyncpg acquire, fetchrow, 16 tasks on 8 connections", "asyncpg", 2_000)
+_CHASSIS_ONE = _one("chassis query_row, one at a time", "chassis", 1_000)
+_CHASSIS = _many("chassis query_row, 16 tasks on 8 connections", "chassis", 2_000)
 
 _GOALS = [
     faster(_CHASSIS_ONE, _ASYNCPG_ONE, Goal(1.0, 1.25)),
@@ -27,13 +24,11 @@ _GOALS = [
 
 def database_suite(scale: float = 1.0) -> Suite:
     """Each does `scale` times as much as it usually does."""
-    return Suite(
+    return client_suite(
         *("database", "Reading a row", "reads"),
         [_ASYNCPG_ONE, _ASYNCPG, _CHASSIS_ONE, _CHASSIS],
         _GOALS,
-        working(["postgres"], scale),
-        turns=3,
+        server="postgres",
+        scale=scale,
         seconds=45,
-        subject="client",
-        saturates=False,
     )

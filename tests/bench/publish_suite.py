@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from tests.bench.client_suite import client, client_suite
 from tests.bench.statistics import Goal
-from tests.bench.suite import Suite, Variant, faster, working
+from tests.bench.suite import Suite, faster
 
-_WINDOW = 256
+_one = partial(client, "publish_clients", window=1)
+_many = partial(client, "publish_clients", window=256)
 
-_ALL = {"tracing": 0.1}
-_NONE = {"tracing": None, "bare_seam": True}
+_ALL: dict[str, object] = {"tracing": 0.1}
+_NONE: dict[str, object] = {"tracing": None, "bare_seam": True}
 
-
-def _variant(name: str, by: str, window: int, count: int, **settings: object) -> Variant:
-    return Variant(name, "publish_clients", settings={"by": by, "window": window, "count": count, **settings})
-
-
-# How many in a turn: about a quarter of a second of each.
-_JS_ONE = _variant("js.publish, one at a time", "nats", 1, 1_500)
-_JS = _variant("js.publish, gather 256", "nats", _WINDOW, 2_560)
-_FASTSTREAM = _variant("FastStream publish, gather 256", "faststream", _WINDOW, 2_048)
-_CHASSIS_ONE = _variant("chassis publish, one at a time", "chassis", 1, 1_500, **_ALL)
-_CHASSIS = _variant("chassis publish, gather 256", "chassis", _WINDOW, 5_120, **_ALL)
-_CHASSIS_ALL = _variant("chassis publish_all, window 256", "publish_all", _WINDOW, 5_120, **_ALL)
-_CHASSIS_ALONE = _variant("chassis publish_all, no concern", "publish_all", _WINDOW, 5_120, **_NONE)
+_JS_ONE = _one("js.publish, one at a time", "nats", 1_500)
+_JS = _many("js.publish, gather 256", "nats", 2_560)
+_FASTSTREAM = _many("FastStream publish, gather 256", "faststream", 2_048)
+_CHASSIS_ONE = _one("chassis publish, one at a time", "chassis", 1_500, **_ALL)
+_CHASSIS = _many("chassis publish, gather 256", "chassis", 5_120, **_ALL)
+_CHASSIS_ALL = _many("chassis publish_all, window 256", "publish_all", 5_120, **_ALL)
+_CHASSIS_ALONE = _many("chassis publish_all, no concern", "publish_all", 5_120, **_NONE)
 
 _VARIANTS = [_JS_ONE, _JS, _FASTSTREAM, _CHASSIS_ONE, _CHASSIS, _CHASSIS_ALL, _CHASSIS_ALONE]
 _GOALS = [
@@ -38,13 +36,6 @@ _GOALS = [
 
 def publish_suite(scale: float = 1.0) -> Suite:
     """Each does `scale` times as much as it usually does."""
-    return Suite(
-        *("publish", "Publishing events", "events"),
-        _VARIANTS,
-        _GOALS,
-        working(["nats"], scale),
-        turns=3,
-        seconds=70,
-        subject="client",
-        saturates=False,
+    return client_suite(
+        *("publish", "Publishing events", "events"), _VARIANTS, _GOALS, server="nats", scale=scale, seconds=70
     )

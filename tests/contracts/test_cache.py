@@ -22,10 +22,10 @@ from chassis.cache import Backend, Cache, MemoryBackend, cache_key
 from chassis.cache.redis import RedisBackend
 from chassis.errors import InvalidInput, NotFound, Temporary
 from chassis.metrics import Metrics
+from tests.assets import BITCOIN
 from tests.contracts.random_messages import random_message
 
 PATIENCE = 20.0
-BITCOIN = Asset(asset_id="a-1", symbol="BTC", name="Bitcoin")
 KEY = cache_key("asset", "a-1")
 
 

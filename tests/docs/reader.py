@@ -7,12 +7,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import yaml
 
 from chassis.auth import from_config
 from chassis.config import load
+from chassis.dev.ports import Reservation
 from tests.docs.document import Block, Step, blocks, pattern, steps
 from tests.docs.terminal import PATIENCE, Service, Terminal
 
@@ -40,11 +41,10 @@ class Reader:
 
     def __init__(self, text: str, folder: Path, name: str = "document", patience: float = PATIENCE) -> None:
         self._patience = patience
-        ports: dict[str, str] = {}
-        self._document = [
-            Block(each.language, _PORT.sub(lambda found: _free(ports, found[0]), each.text), *_rest(each))
-            for each in blocks(text)
-        ]
+        document = list(blocks(text))
+        # Reserved until the last line is read: what the document does first would give them to somebody else.
+        self._ports = {port: Reservation() for port in set(_PORT.findall(text))}
+        self._document = [replace(each, text=_PORT.sub(self._port, each.text)) for each in document]
         self._name = name
         self._names: dict[str, Any] = {"__name__": "document"}
         self._folder = folder
@@ -76,6 +76,11 @@ class Reader:
                 assert self._terminal.end(service) == 0, service.lines
         finally:
             self._terminal.close()
+            for reservation in self._ports.values():
+                reservation.close()
+
+    def _port(self, documented: re.Match[str]) -> str:
+        return str(self._ports[documented[0]].port)
 
     # What is typed.
 
@@ -170,18 +175,6 @@ class Reader:
             service.wait(lambda line: _alike(_object(line), expected), patience=self._patience) is not None
             for service in services
         ), f"no such line: {[line for service in services for line in service.lines]}"
-
-
-def _rest(block: Block) -> tuple[int, str, str]:
-    return block.line, block.mark, block.value
-
-
-def _free(ports: dict[str, str], documented: str) -> str:
-    if documented not in ports:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports[documented] = str(probe.getsockname()[1])
-    return ports[documented]
 
 
 def _environment(prefixes: set[str]) -> dict[str, str]:

@@ -43,6 +43,22 @@ def test_a_service_is_started_called_and_stopped(tmp_path: Path) -> None:
     Reader(SERVICE + called, tmp_path).read()
 
 
+def test_a_port_that_the_document_speaks_of_is_nobody_elses_from_the_first_line_on(tmp_path: Path) -> None:
+    steal = """
+```python
+import socket
+
+thief = socket.socket()
+try:
+    thief.bind(("127.0.0.1", 8080))
+    thief.listen()
+except OSError:
+    thief.close()
+```
+"""
+    Reader(steal + SERVICE, tmp_path).read()
+
+
 def test_commands_share_a_shell_as_they_do_for_a_person(tmp_path: Path) -> None:
     Reader(console("$ mkdir inner", "$ cd inner", "$ X=1", "$ echo $X; pwd", "1", "…/inner"), tmp_path).read()
 

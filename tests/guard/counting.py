@@ -16,8 +16,8 @@ from tests.guard.figures import Counts, least
 
 _ROOT = Path(__file__).parents[2]
 _OUTSIDE = (Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("stdlib")))
-# Neither what stands for gRPC nor the measurement itself.
-_NOT_COUNTED = frozenset(str(Path(__file__).with_name(name)) for name in ("subject.py", "counting.py"))
+# Neither what stands for gRPC and for NATS nor the measurement itself.
+_NOT_COUNTED = frozenset(str(Path(__file__).with_name(name)) for name in ("subject.py", "events.py", "counting.py"))
 
 Entered = Callable[[CodeType], None]
 Executed = Callable[[CodeType], None]

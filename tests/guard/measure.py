@@ -12,13 +12,15 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.guard.figures import Counts, least
 from tests.guard.planted import NAMES
 
-KINDS = {"unsampled": False, "sampled": True}
+KINDS = ("unsampled", "sampled", "event published", "event handled")
 _WARM_UP = 20  # calls
 # A context variable's place in a context depends on its address, and where two of them meet, the context is a block
 # larger: in one process of twenty, and hardly ever at the same place in three.
@@ -56,13 +58,20 @@ async def _measure(planted: str, runs: int) -> list[dict[str, Any]]:
     # Imported here: whoever asks for a measurement needs none of it.
     from tests.guard import planted as concerns
     from tests.guard.counting import count
+    from tests.guard.events import event_handled, event_published
     from tests.guard.subject import subject
 
+    subjects = {
+        "unsampled": partial(subject, sampled=False),
+        "sampled": partial(subject, sampled=True),
+        "event published": event_published,
+        "event handled": event_handled,
+    }
     results: list[dict[str, Any]] = [{} for _ in range(runs)]
-    for kind, sampled in KINDS.items():
-        with subject(sampled=sampled, around=lambda stack: concerns.planted(planted, stack)) as calls:
+    for kind in KINDS:
+        with subjects[kind](around=lambda stack: concerns.planted(planted, stack)) as calls:
             for _ in range(_WARM_UP):
-                calls.call()
+                copy_context().run(calls.call)
             count(calls.call)
             for result in results:
                 result[kind] = count(calls.call).as_json()

@@ -114,14 +114,13 @@ class Subject:
     def call(self) -> None:
         """Make one call; raises AssertionError where it has to wait for something, as nothing here does."""
         serving: Coroutine[Any, Any, bytes] = self._service(self._details).unary_unary(self._request, self._context)
-        reply = _finish(serving)
+        reply = finish(serving)
         assert isinstance(reply, bytes), reply
 
 
 @contextmanager
-def subject(*, sampled: bool, around: Around = list) -> Iterator[Subject]:
-    """The full stack, to be used within a running event loop; `around` may change the list of concerns."""
-    credentials = Credentials.new()
+def concerns(token_key: str, *, sampled: bool, around: Around = list) -> Iterator[Sequence[Interceptor]]:
+    """All concerns of a service, to be used within a running event loop; `around` may change the list of them."""
     output = _Held()
     logs = Logs("guard", output=output, buffer_records=1_000_000)
     logs.install()
@@ -132,23 +131,27 @@ def subject(*, sampled: bool, around: Around = list) -> Iterator[Subject]:
         "guard", sample_rate=_SAMPLE_RATE, batch_timeout=_NEVER, exporter=_Nowhere(), randomness=randomness
     )
     # It waits for nothing: only its thread is started.
-    _finish(tracing.start())
-    registrar = Registrar()
-    rpc.add_EchoServiceServicer_to_server(_Empty(), registrar)  # type: ignore[arg-type]
-    stack = default_stack(
-        tracing=tracing,
-        metrics=Metrics("guard"),
-        logs=logs,
-        authenticator=JwtAuthenticator(credentials.public_key),
-    )
+    finish(tracing.start())
+    authenticator = JwtAuthenticator(token_key)
     try:
-        yield Subject(Handlers(registrar.handlers, around(stack), serving=Serving()), credentials.token)
+        yield around(default_stack(tracing=tracing, metrics=Metrics("guard"), logs=logs, authenticator=authenticator))
     finally:
         output.released.set()
         logs.close()
 
 
-def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+@contextmanager
+def subject(*, sampled: bool, around: Around = list) -> Iterator[Subject]:
+    """The full stack around a method."""
+    credentials = Credentials.new()
+    registrar = Registrar()
+    rpc.add_EchoServiceServicer_to_server(_Empty(), registrar)  # type: ignore[arg-type]
+    with concerns(credentials.public_key, sampled=sampled, around=around) as stack:
+        yield Subject(Handlers(registrar.handlers, stack, serving=Serving()), credentials.token)
+
+
+def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that has nothing to wait for; raises AssertionError where it does."""
     try:
         coroutine.send(None)
     except StopIteration as ended:

@@ -27,7 +27,7 @@ def test_a_call_costs_no_more_than_it_did() -> None:
 
 def test_the_figures_are_saved_for_the_oldest_and_the_newest_python() -> None:
     for version in ("3.11", "3.13"):
-        assert saved_figures(version).keys() == KINDS.keys()
+        assert saved_figures(version).keys() == set(KINDS)
 
 
 def test_twenty_counts_and_those_of_another_process_are_equal() -> None:

@@ -54,6 +54,27 @@ class Scripted(rpc.EchoServiceServicer):
             setattr(self, name, behaviour)
 
 
+class Waiting:
+    """A servicer's method that waits until it is cancelled, and then ends as it is told to."""
+
+    def __init__(self, then: Callable[[], Any]) -> None:
+        self.begun = asyncio.Event()
+        self._then = then
+
+    async def behave(self, request: Any, context: Any) -> Any:
+        """What is to be registered."""
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return self._then()
+
+
+def crash() -> None:
+    """End as code does that has a mistake in it."""
+    raise ValueError("in the clean-up")
+
+
 class Echo:
     """A running echo service, and a client of it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -11,7 +11,7 @@ import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 
 from chassis.errors import NotFound
-from tests.interceptors.echo_kit import WAIT, Recording, Scripted, Serving
+from tests.interceptors.echo_kit import WAIT, Recording, Scripted, Serving, Waiting, crash
 
 REPLY = pb.EchoReply()
 
@@ -99,15 +99,17 @@ async def test_an_upload_that_breaks_off_does_not_end_like_a_whole_one(
     assert whole == []
 
 
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
 @pytest.mark.parametrize("method", ["Collect", "Converse"])
-async def test_an_upload_that_is_read_from_the_context_ends_with_its_deadline(
-    serving: Serving, recording: Recording, method: str
+async def test_an_upload_that_is_read_from_the_context_and_breaks_off_does_not_end_like_a_whole_one(
+    serving: Serving, recording: Recording, method: str, how: str
 ) -> None:
-    received = asyncio.Event()
+    received, whole = asyncio.Event(), []
 
     async def take(context: Any) -> None:
         while await context.read() is not grpc.aio.EOF:
             received.set()
+        whole.append(True)
 
     async def collect(requests: object, context: Any) -> pb.EchoReply:
         await take(context)
@@ -117,33 +119,52 @@ async def test_an_upload_that_is_read_from_the_context_ends_with_its_deadline(
         await take(context)
 
     echo = await serving.composed(recording, servicer=Scripted(Collect=collect, Converse=converse))
-    call = getattr(echo.stub, method)(timeout=0.2)
-    await call.write(pb.EchoRequest())
-    await received.wait()
+    for count in range(1, 11):
+        received.clear()
+        call = getattr(echo.stub, method)(timeout=0.2 if how == "deadline" else 10)
+        await call.write(pb.EchoRequest())
+        await received.wait()
+        if how == "cancel":
+            call.cancel()
+        await recording.until(count)
 
-    assert await recording.until(1) == ["DEADLINE_EXCEEDED"]
+    assert set(recording.codes) == {"CANCELLED" if how == "cancel" else "DEADLINE_EXCEEDED"}
+    assert whole == []
 
 
-@pytest.mark.parametrize("then", ["returns", "raises an error of its own", "crashes"])
-async def test_what_a_handler_makes_of_its_cancellation_changes_no_record(
-    serving: Serving, recording: Recording, then: str
+async def test_an_upload_that_is_read_from_the_context_ends_once_and_its_replies_are_written(
+    serving: Serving, recording: Recording
 ) -> None:
-    begun = asyncio.Event()
+    async def converse(requests: object, context: Any) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            await context.write(pb.EchoReply(text=request.text))
+        assert await context.read() is grpc.aio.EOF
+        context.set_trailing_metadata((("x-trailer", "1"),))
 
-    async def behave(request: Any, context: Any) -> pb.EchoReply:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if then == "crashes":
-                raise ValueError from None
-            if then != "returns":
-                raise NotFound("found out too late") from None
-        return REPLY
+    echo = await serving.composed(recording, servicer=Scripted(Converse=converse))
+    call = echo.stub.Converse(iter([pb.EchoRequest(text="a"), pb.EchoRequest(text="b")]))
 
-    echo = await serving.composed(recording, servicer=Scripted(Echo=behave))
+    assert [reply.text async for reply in call] == ["a", "b"]
+    assert dict(await call.trailing_metadata()) == {"x-trailer": "1"}
+    assert await recording.until(1) == ["OK"]
+
+
+def return_after_all() -> pb.EchoReply:
+    return REPLY
+
+
+def raise_an_error_of_its_own() -> None:
+    raise NotFound("found out too late")
+
+
+@pytest.mark.parametrize("then", [return_after_all, raise_an_error_of_its_own, crash])
+async def test_what_a_handler_makes_of_its_cancellation_changes_no_record(
+    serving: Serving, recording: Recording, then: Callable[[], Any]
+) -> None:
+    waiting = Waiting(then)
+    echo = await serving.composed(recording, servicer=Scripted(Echo=waiting.behave))
     call = echo.stub.Echo(pb.EchoRequest())
-    await begun.wait()
+    await waiting.begun.wait()
     call.cancel()
 
     assert await recording.until(1) == ["CANCELLED"]

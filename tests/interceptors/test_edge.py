@@ -17,7 +17,7 @@ from chassis.errors import ChassisError, NotFound, PermissionDenied, ResourceExh
 from chassis.server import Limits
 from interceptors import ErrorsInterceptor, RecoveryInterceptor
 from interceptors.handlers import ComposedHandler
-from tests.interceptors.echo_kit import Behaviour, Recording, Scripted, Serving
+from tests.interceptors.echo_kit import Behaviour, Recording, Scripted, Serving, Waiting, crash
 
 REPLY = pb.EchoReply()
 
@@ -301,18 +301,10 @@ async def test_the_answer_of_a_service_behind_this_one_is_not_its_own_even_witho
 async def test_a_stack_is_logged_for_what_a_handler_raises_when_it_is_cancelled(
     serving: Serving, recording: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
-    begun = asyncio.Event()
-
-    async def behave(request: Any, context: Any) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise ValueError("in the clean-up")
-
-    echo = await serving.composed(RecoveryInterceptor(), recording, servicer=Scripted(Echo=behave))
+    waiting = Waiting(crash)
+    echo = await serving.composed(RecoveryInterceptor(), recording, servicer=Scripted(Echo=waiting.behave))
     call = echo.stub.Echo(pb.EchoRequest())
-    await begun.wait()
+    await waiting.begun.wait()
     call.cancel()
 
     assert await recording.until(1) == ["CANCELLED"]
@@ -376,17 +368,9 @@ async def test_what_has_been_answered_already_is_not_answered_again() -> None:
 
 async def test_who_is_gone_is_not_answered() -> None:
     context = AnsweringContext()
-    begun = asyncio.Event()
-
-    async def behave(request: Any, context: Any) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise ValueError("in the clean-up")
-
-    call = asyncio.ensure_future(_called_with(behave, context))
-    await begun.wait()
+    waiting = Waiting(crash)
+    call = asyncio.ensure_future(_called_with(waiting.behave, context))
+    await waiting.begun.wait()
     call.cancel()
     await asyncio.wait({call})
 

@@ -117,7 +117,8 @@ class JetStreamBackend(Backend):
         if subject not in self._taken:
             await self._find(subject, timeout)
         reply = await self._connection.request(subject, payload, headers=encoded, timeout=timeout)
-        if _is_confirmed(reply):
+        # `{"stream":"cqc_events","seq":17}`: a glance is enough for nearly all of them.
+        if reply.payload.startswith(b'{"stream":') and b'"error"' not in reply.payload:
             return
         status = status_of(reply.headers)
         if status is not None and status.code == NO_RESPONDERS:
@@ -207,14 +208,7 @@ class JetStreamBackend(Backend):
             _log.warning("the streams of the event bus could not be looked after: %s", said)
 
 
-def _is_confirmed(reply: Reply) -> bool:
-    # `{"stream":"cqc_events","seq":17}`: a glance is enough for nearly all of them.
-    return reply.payload.startswith(b'{"stream":') and b'"error"' not in reply.payload
-
-
 def _check_confirmed(subject: str, reply: Reply) -> None:
-    if _is_confirmed(reply):
-        return
     try:
         answer: Any = json.loads(reply.payload)
     except ValueError:

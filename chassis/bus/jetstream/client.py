@@ -3,17 +3,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 from nats.aio.client import Client as NatsClient
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
-_log = logging.getLogger("chassis.bus")
+from chassis.bus.jetstream.parser import MessageParser, Receive, hand_over
 
-Receive = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Called with subject, reply subject, payload and raw headers of each message, in the order of their arrival."""
+_log = logging.getLogger("chassis.bus")
 
 _PING: Final = b"PING\r\n"
 
@@ -23,7 +22,8 @@ class Client(NatsClient):
 
     nats-py connects, logs in, speaks TLS and WebSocket, and reads the protocol. What is done differently here:
 
-    - messages go straight from the parser to their receiver, without a queue and a task for each subscription;
+    - messages go straight from the parser to their receiver, without a queue and a task for each subscription, and the
+      parser has a shorter way for messages that came whole;
     - `send` is no coroutine, and takes headers that are encoded;
     - a PING takes its place behind what was sent before it, so that its PONG says that all of that has arrived;
     - a PONG that nobody waits for any more does not end the reading of the connection;
@@ -36,28 +36,37 @@ class Client(NatsClient):
     def __init__(self) -> None:
         super().__init__()
         self._receivers: dict[int, Receive] = {}
+        self._ps = MessageParser(self, self._receivers)
+
+    # These are asked for with each event, and a property that is written in Python would be a function more each time.
+    status = property(attrgetter("_status"))
+    """One of the class's own numbers for it: `CONNECTED` and others."""
+
+    unsent = property(attrgetter("_pending_data_size"))
+    """Bytes that wait to be sent."""
 
     # Out.
 
     def send(self, subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> None:
         """Send a message; subjects have been checked, and headers are encoded."""
-        if headers:
-            size = len(headers)
+        size = len(headers)
+        if size:
             head = f"HPUB {subject} {reply} {size} {size + len(payload)}\r\n".encode()
-            self._command(b"".join((head, headers, payload, b"\r\n")))
         else:
             head = f"PUB {subject} {reply} {len(payload)}\r\n".encode()
-            self._command(b"".join((head, payload, b"\r\n")))
+        self.command(b"".join((head, headers, payload, b"\r\n")))
 
-    def _command(self, command: bytes) -> None:
-        self._pending.append(command)
+    def command(self, command: bytes) -> None:
+        """Send a command of the protocol, with its line end."""
+        pending = self._pending
+        pending.append(command)
         self._pending_data_size += len(command)
-        queue = self._flush_queue
-        if queue is not None and queue.empty():
+        # Where something was waiting before, what sends it has been told.
+        if len(pending) == 1 and (queue := self._flush_queue) is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def room(self) -> None:
-        """Wait until what was sent before has left the process; for publishers, when `pending_data_size` is large."""
+        """Wait until what was sent before has left the process; for publishers, when `unsent` is large."""
         assert self._flush_queue is not None
         sent = asyncio.get_running_loop().create_future()
         await self._flush_queue.put(sent)
@@ -71,7 +80,7 @@ class Client(NatsClient):
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
         self._pongs.append(asyncio.get_running_loop().create_future() if future is None else future)
-        self._command(_PING)
+        self.command(_PING)
 
     async def _process_pong(self) -> None:
         self._pings_outstanding = 0
@@ -94,13 +103,8 @@ class Client(NatsClient):
         self._receivers.pop(number, None)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        receive = self._receivers.get(sid)
-        if receive is None:
-            return
-        try:
-            receive(subject, reply, data, headers)
-        except Exception:  # an error would end the reading of the connection
-            _log.exception("a message of the event bus could not be taken in")
+        if (receive := self._receivers.get(sid)) is not None:
+            hand_over(receive, subject, reply, data, headers)
 
     # The end.
 

@@ -12,7 +12,8 @@ from nats import errors as nats_errors
 
 from chassis.background import end
 from chassis.bus.jetstream.address import Address, places_of
-from chassis.bus.jetstream.client import Client, Listening, Receive
+from chassis.bus.jetstream.client import Client, Listening
+from chassis.bus.jetstream.parser import Receive
 from chassis.bus.jetstream.requests import Reply, Requests
 from chassis.config import SecretUrl
 from chassis.errors import Temporary
@@ -21,6 +22,8 @@ from chassis.retry import Policy
 _log = logging.getLogger("chassis.bus")
 
 _DEFAULT_MAX_PAYLOAD = 1024 * 1024
+_CONNECTED = Client.CONNECTED
+_PUB = b"PUB %b %d\r\n%b\r\n"
 
 
 class Connection:
@@ -64,7 +67,7 @@ class Connection:
         self._tried = asyncio.Event()
         self._trouble = "it is not started"
         self._told = False
-        self._kept: deque[tuple[str, bytes]] = deque()
+        self._kept: deque[tuple[bytes, bytes]] = deque()
         self._requests = Requests()
 
     @property
@@ -104,11 +107,11 @@ class Connection:
         """Send a message without waiting for anything."""
         self._connected().send(subject, payload, reply)
 
-    def settle(self, subject: str, payload: bytes) -> None:
+    def settle(self, subject: bytes, payload: bytes) -> None:
         """Send an acknowledgement; without a connection as soon as there is one."""
         client = self._client
-        if client is not None and client.is_connected:
-            client.send(subject, payload)
+        if client is not None and client.status == _CONNECTED:
+            client.command(_PUB % (subject, len(payload), payload))
         elif self._task is None or len(self._kept) >= self.MAX_KEPT:
             raise self.unreachable()
         else:
@@ -116,9 +119,11 @@ class Connection:
 
     def request(self, subject: str, payload: bytes, *, headers: bytes = b"", timeout: float) -> Awaitable[Reply]:
         """Send a message and wait for the answer to it; TimeoutError after `timeout` seconds."""
-        client = self._connected()
+        client = self._client
+        if client is None or client.status != _CONNECTED:
+            raise self.unreachable()
         until = asyncio.get_running_loop().time() + timeout
-        if client.pending_data_size > client.ROOM:
+        if client.unsent > client.ROOM:
             return self._request_with_room(client, subject, payload, headers, until)
         return self._requests.send(client, subject, payload, headers, until)
 
@@ -232,7 +237,8 @@ class Connection:
         _log.info("connected to NATS at %s", address.place)
         self._told = False
         while self._kept:
-            client.send(*self._kept.popleft())
+            subject, payload = self._kept.popleft()
+            client.command(_PUB % (subject, len(payload), payload))
         for call in list(self.on_connected):
             call()
         self._tried.set()

@@ -23,7 +23,7 @@ class JetStreamDelivery:
         subject: str,
         payload: bytes,
         headers: bytes | None,
-        reply: str,
+        reply: bytes,
         stream: str,
         sequence: int,
         deliveries: int,

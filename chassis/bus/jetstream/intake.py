@@ -58,6 +58,8 @@ class JetStreamIntake:
         self._deliver = deliver
         self._count_rebound = rebound
         self._stopped = stopped
+        self._subject = consumer.subject
+        self._prefetch = consumer.prefetch
         self._step = max(1, consumer.prefetch // 4)
         self._held: set[int] = set()
         self._requested = 0
@@ -186,7 +188,7 @@ class JetStreamIntake:
     # Pulling.
 
     def _pull(self) -> None:
-        room = self._consumer.prefetch - len(self._held) - self._requested
+        room = self._prefetch - len(self._held) - self._requested
         if room < self._step and (room < 1 or self._requested):
             return
         if self._listening is None or self._stopping or not self._connection.is_connected:
@@ -208,27 +210,27 @@ class JetStreamIntake:
             if current and status is not None:
                 self._told_by_server(int(subject.rpartition(b".")[2]), status)
             return
-        origin = origin_of(reply)
+        stream, deliveries, sequence, pending = origin_of(reply)
         if current:
             self._heard = asyncio.get_running_loop().time()
             if self._requested:
                 self._requested -= 1
-        known = origin.sequence in self._held
-        if not known and len(self._held) >= self._consumer.prefetch:
-            self._connection.settle(reply.decode(), NAK)
+        known = sequence in self._held
+        if not known and len(self._held) >= self._prefetch:
+            self._connection.settle(reply, NAK)
             return
-        self._held.add(origin.sequence)
-        self.backlog = origin.pending
+        self._held.add(sequence)
+        self.backlog = pending
         self._deliver(
             JetStreamDelivery(
                 self._settle,
-                self._consumer.subject,
+                self._subject,
                 payload,
                 headers,
-                reply.decode(),
-                origin.stream,
-                origin.sequence,
-                origin.deliveries,
+                reply,
+                stream,
+                sequence,
+                deliveries,
             )
         )
         if known or not self._requested:
@@ -238,14 +240,15 @@ class JetStreamIntake:
         if delivery.settled:
             return
         if how is IN_PROGRESS:
-            self._connection.send(delivery.reply, how)
+            self._connection.send(delivery.reply.decode(), how)
             return
         delivery.settled = True
         self._held.discard(delivery.sequence)
         try:
             self._connection.settle(delivery.reply, how)
         finally:
-            self._pull()
+            if not self._requested or self._prefetch - len(self._held) - self._requested >= self._step:
+                self._pull()
 
     # What the server has to say.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import NamedTuple
 
 from chassis.bus.jetstream.client import Client
@@ -14,6 +15,9 @@ class Reply(NamedTuple):
     headers: bytes | None
 
 
+# Without the function that a named tuple has for its constructor.
+_reply_of = partial(tuple.__new__, Reply)
+
 _NOBODY = (0.0, None)
 
 
@@ -26,6 +30,7 @@ class Requests:
         self._number = 0
         self._waiting: dict[int, tuple[float, asyncio.Future[Reply]]] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._rings = float("inf")
 
     async def begin(self, client: Client) -> None:
         """Take answers from a new connection."""
@@ -35,16 +40,14 @@ class Requests:
 
     def send(self, client: Client, subject: str, payload: bytes, headers: bytes, until: float) -> asyncio.Future[Reply]:
         """Ask; the answer, TimeoutError when it is `until` on the loop's clock, Temporary at the `end`."""
-        loop = asyncio.get_running_loop()
         self._number = number = self._number + 1
         client.send(subject, payload, f"{self._inbox}{number}", headers)
+        loop = asyncio.get_running_loop()
         reply: asyncio.Future[Reply] = loop.create_future()
         self._waiting[number] = (until, reply)
         # Moved only to an earlier time: a timer that rings too early is cheaper than one for each request.
-        if self._sweep is None or self._sweep.when() > until:
-            if self._sweep is not None:
-                self._sweep.cancel()
-            self._sweep = loop.call_at(until, self._expire)
+        if until < self._rings:
+            self._ring(loop, until)
         return reply
 
     def end(self) -> None:
@@ -55,17 +58,23 @@ class Requests:
         self._waiting.clear()
         if self._sweep is not None:
             self._sweep.cancel()
-            self._sweep = None
+        self._rings = float("inf")
+
+    def _ring(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep = loop.call_at(until, self._expire)
+        self._rings = until
 
     def _answered(self, subject: bytes, _reply: bytes, payload: bytes, headers: bytes | None) -> None:
         _, reply = self._waiting.pop(int(subject[self._prefix :]), _NOBODY)
         if reply is not None and not reply.done():
-            reply.set_result(Reply(payload, headers))
+            reply.set_result(_reply_of((payload, headers)))
 
     def _expire(self) -> None:
-        self._sweep = None
         loop = asyncio.get_running_loop()
         now, earliest = loop.time(), float("inf")
+        self._rings = earliest
         for number, (until, reply) in list(self._waiting.items()):
             if until > now:
                 earliest = min(earliest, until)
@@ -74,4 +83,4 @@ class Requests:
             if not reply.done():  # else nobody waits for it any more
                 reply.set_exception(TimeoutError("NATS did not answer in time"))
         if earliest < float("inf"):
-            self._sweep = loop.call_at(earliest, self._expire)
+            self._ring(loop, earliest)

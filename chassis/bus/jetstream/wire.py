@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 _VERSION = "NATS/1.0"
@@ -31,6 +33,14 @@ class Origin(NamedTuple):
     pending: int
 
 
+# Without the function that a named tuple has for its constructor.
+_origin_of = partial(tuple.__new__, Origin)
+_line = "%s: %s\r\n".__mod__
+
+# Headers as nearly everybody writes them: all of a message found by one function, which is not one of Python's.
+_usual = re.compile(r"^([!-9;-~]+): ?((?:[!-~](?:[ -~]*[!-~])?)?)\r\n", re.MULTILINE).findall
+
+
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """Headers as they go over the wire; none give no bytes at all.
 
@@ -41,7 +51,7 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
     """
     if not headers:
         return b""
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    text = "".join(map(_line, headers.items()))
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
         raise ValueError("a header must not have line ends in its name or value")
     return f"{_VERSION}\r\n{text}\r\n".encode("utf-8", "surrogateescape")
@@ -58,7 +68,13 @@ def decode_headers(raw: bytes | None) -> dict[str, str]:
     headers: dict[str, str] = {}
     if raw is None:
         return headers
-    for line in raw.decode("utf-8", "surrogateescape").split("\r\n")[1:]:
+    text = raw.decode("utf-8", "surrogateescape")
+    pairs = _usual(text, text.find("\n") + 1)
+    headers.update(pairs)
+    if len(headers) == len(pairs) == text.count("\n") - 2:  # nothing but the status line and the end is left
+        return headers
+    headers.clear()
+    for line in text.split("\r\n")[1:]:
         name, colon, value = line.partition(":")
         if colon:
             name, value = name.strip(), value.strip()
@@ -92,7 +108,7 @@ def origin_of(reply: bytes) -> Origin:
     """
     parts = reply.split(b".")
     if len(parts) == _SHORT and parts[1] == b"ACK":
-        return Origin(parts[2].decode(), int(parts[4]), int(parts[5]), int(parts[8]))
+        return _origin_of((parts[2].decode(), int(parts[4]), int(parts[5]), int(parts[8])))
     if len(parts) >= _LONG and parts[1] == b"ACK":
         return Origin(parts[4].decode(), int(parts[6]), int(parts[7]), int(parts[10]))
     raise ValueError(f"{reply!r} is no subject to acknowledge an event on")

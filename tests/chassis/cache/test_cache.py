@@ -22,9 +22,9 @@ from chassis.call import Call, Kind, Method, enter
 from chassis.errors import Cancelled, DeadlineExceeded, Temporary
 from chassis.metrics import Metrics
 from chassis.tracing import Tracing
+from tests.assets import BITCOIN
 
 KEY = "asset:a-1"
-BITCOIN = Asset(asset_id="a-1")
 METHOD = Method.grpc("/pkg.Registry/Get", Kind.UNARY_UNARY, "server")
 
 

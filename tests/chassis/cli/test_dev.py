@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chassis.dev.processes import descendants
-from tests.process import Process, processes
+from tests.process import Process, is_alive, processes
 
 PROMISED = 3.0
 
@@ -70,7 +70,7 @@ def test_servers_are_told_and_stopped_with_the_service_and_a_restart_finds_the_d
     servers = descendants(process.pid)
     code, _, errors = process.end(by=signal.SIGTERM)
     assert (code, errors) == (0, "")
-    assert _alive(servers) == []
+    assert [pid for pid in servers if is_alive(pid)] == []
     again = start("run", "counting:Counting", "--dev")
     counted = again.until("counted")
     assert (counted["rows"], counted["keys"]) == (2, 2)
@@ -82,7 +82,7 @@ def test_nothing_outlives_a_killed_service(start: Start) -> None:
     servers = descendants(process.pid)
     process.send(signal.SIGKILL)
     until = time.monotonic() + PROMISED
-    while _alive(servers):
+    while any(map(is_alive, servers)):
         assert time.monotonic() < until
         time.sleep(0.02)
     assert start("run", "counting:Counting", "--dev").until("counted")["rows"] == 2
@@ -119,14 +119,3 @@ def test_a_service_that_needs_no_server_gets_none_and_the_manners_of_a_developer
     stopping = process.until("service stopping")
     assert stopping["drain_delay_seconds"] == 0
     assert process.end()[0] == 0
-
-
-def _alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in _status(pid)]
-
-
-def _status(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return "\nState:\tZ"

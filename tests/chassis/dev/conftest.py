@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.process import is_alive
+
 ROOT = Path(__file__).parents[3]
 PROMISED = 3.0
 ORDINARY_USER = next(user.pw_uid for user in pwd.getpwall() if 0 < user.pw_uid < 65534)
@@ -42,14 +44,6 @@ class Parent:
     def left(self) -> list[str]:
         pids = [f"process {pid}" for pid in self.told["pids"] if is_alive(pid)]
         return pids + [f"port {port}" for port in self.told["ports"] if listens(port)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"  # gone, and not yet noticed by whoever adopted it
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from chassis.dev import DevServers
-from tests.chassis.dev.conftest import ORDINARY_USER, PROMISED, ROOT, StartParent, is_alive, unchanged
+from tests.chassis.dev.conftest import ORDINARY_USER, PROMISED, ROOT, StartParent, unchanged
 from tests.chassis.dev.stored import TEXT, stored
+from tests.process import is_alive
 
 ALL = ("postgres", "nats", "redis")
 

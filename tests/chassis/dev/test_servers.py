@@ -8,15 +8,21 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from chassis.dev import DevError, DevServers, NatsServer, PostgresServer, RedisServer, Server, server, servers
 from chassis.dev.ports import Reservation
-from chassis.dev.processes import descendants
-from tests.chassis.dev.conftest import is_alive, listens, unchanged
+from chassis.dev.processes import descendants, may_listen
+from chassis.dev.supervisor import Order
+from tests.chassis.dev.conftest import listens, unchanged
 from tests.chassis.dev.stored import TEXT, answer_to_stranger, store, stored
+from tests.process import is_alive
 
 KINDS = [PostgresServer, NatsServer, RedisServer]
 
@@ -95,6 +101,102 @@ def test_a_second_process_is_told_who_has_the_servers(folder: Path) -> None:
         DevServers(folder, ["nats"]).open()
     with DevServers(folder, ["nats"]) as again:
         assert again.nats.is_running
+
+
+class Thief:
+    """Somebody else who is quicker: listens on a port that was chosen for a server, and answers as that would."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: type[Server], times: int) -> None:
+        self.stolen: list[int] = []
+        self._times = times
+        self._said = b""
+        self._listening: list[socket.socket] = []
+        self._order = kind._order
+        monkeypatch.setattr(kind, "_order", lambda server, binary: self._steal_from(server, binary))
+
+    def _steal_from(self, server: Server, binary: Path) -> Order:
+        if len(self.stolen) < self._times:
+            self.stolen.append(server.port)
+            self._said = server._probe()[1].encode("latin-1")
+            self._listening.append(socket.create_server((server.host, server.port)))
+            threading.Thread(target=self._answer, args=(self._listening[-1],), daemon=True).start()
+        return self._order(server, binary)
+
+    def _answer(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(self._said)
+
+    def close(self) -> None:
+        for listening in self._listening:
+            listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+
+
+Steal = Callable[[type[Server], int], Thief]
+
+
+@pytest.fixture
+def steal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steal]:
+    thieves: list[Thief] = []
+
+    def steal(kind: type[Server], times: int) -> Thief:
+        thieves.append(Thief(monkeypatch, kind, times))
+        return thieves[-1]
+
+    yield steal
+    for thief in thieves:
+        thief.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_port_that_is_taken_between_choosing_it_and_listening_costs_only_another_port(
+    folder: Path, kind: type[Server], steal: Steal
+) -> None:
+    thief = steal(kind, 2)
+    with kind(folder) as one:
+        assert len({*thief.stolen, one.port}) == 3
+        assert is_alive(one.pid)
+        store(one)
+    with kind(folder) as again:
+        assert (again.port, stored(again)) == (one.port, TEXT)
+
+
+def test_somebody_who_is_always_quicker_is_told_of(folder: Path, steal: Steal) -> None:
+    thief = steal(RedisServer, 100)
+    with pytest.raises(DevError, match=r"(?s)redis did not start: .*redis\.log:.*in use"):
+        RedisServer(folder).start()
+    assert len(set(thief.stolen)) == 5
+
+
+@pytest.mark.parametrize(
+    "table", [None, "", "  sl  local_address\n", "  sl\n   0: 0100007F:0001 00000000:0000 01 0:0 0:0 0 0 0 7 1\n"]
+)
+def test_where_the_system_does_not_tell_who_listens_a_server_that_answers_is_the_one(
+    table: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path, **options: str) -> str:
+        assert path == Path("/proc/net/tcp")
+        if table is None:
+            raise FileNotFoundError(path)
+        return table
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert may_listen(os.getpid(), 1)
+
+
+def test_it_is_known_who_listens() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with child, socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert may_listen(os.getpid(), port)
+        assert not may_listen(child.pid, port)
+        child.communicate(b"\n")
+        assert not may_listen(child.pid, port)  # no longer there
 
 
 def test_a_server_that_was_not_wanted_is_not_there(folder: Path) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 from chassis.component import Component
 from chassis.errors import Temporary
 from chassis.health import Health
+from chassis.metrics.formats import format_for
 
 
 class Database(Component):
@@ -23,6 +24,9 @@ class Database(Component):
 
 class Metrics:
     enabled = True
+
+    def format_for(self, accept: str) -> str:
+        return format_for(accept)
 
     def exposition(self, accept: str) -> tuple[str, bytes]:
         if "openmetrics" in accept:
@@ -198,6 +202,18 @@ async def test_scrapes_leave_the_event_loop_alone_and_share_their_work(serve: An
     assert metrics.asked[0] is not threading.current_thread()
     assert (await sidecar.get("/metrics"))[0] == 200
     assert len(metrics.asked) == 2  # nobody gets what was the case before they asked
+
+
+async def test_headers_that_scrapers_make_up_cost_no_work_and_no_memory_each(serve: Any) -> None:
+    metrics = SlowMetrics()
+    sidecar = await serve(metrics=metrics)
+    made_up = [f"text/x-{number}, */*;q=0.{number}" for number in range(30)]
+    made_up += [f"application/openmetrics-text; version=1.{number}.0; q=0.{number}" for number in range(30)]
+    scrapes = [asyncio.create_task(sidecar.get("/metrics", headers={"Accept": each})) for each in made_up]
+    await running(sidecar, len(made_up))
+    metrics.go.set()
+    assert {(await each)[:2] for each in scrapes} == {(200, b"up 1\n"), (200, b"# EOF\n")}
+    assert len(metrics.asked) == 2
 
 
 async def test_a_scraper_that_leaves_does_not_end_the_scrapes_of_others(serve: Any) -> None:

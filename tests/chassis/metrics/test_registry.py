@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 
 import prometheus_client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import chassis
 from chassis.metrics import Metrics
 from chassis.metrics.catalogue import CATALOGUE, GRPC_CALL_DURATION, GRPC_CALLS
+from chassis.metrics.formats import format_for
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+PARTS = ["application/openmetrics-text", "text/plain", ";", ",", "=", " ", "version=", "1.0.0", "escaping=", "dots"]
 
 
 def test_two_services_in_one_process_do_not_see_each_other() -> None:
@@ -151,6 +156,30 @@ def test_a_strange_accept_header_still_gets_a_page(accept: str) -> None:
     content_type, page = Metrics("svc").exposition(accept)
     assert content_type.startswith("text/plain; version=0.0.4")
     assert b"svc_build_info" in page
+
+
+def test_there_are_a_few_formats_and_the_page_is_in_the_one_that_was_chosen() -> None:
+    metrics = Metrics("svc")
+    headers = [
+        f"{media}; version={version}; escaping={escaping}"
+        for media in ("text/plain", "application/openmetrics-text", "Text/Plain")
+        for version in ("0.0.4", "1", "1.0.0", "1.0.7", "2.0", "999.1.1", "1.1.1.1", "1" * 5000, "\u0661", "x")
+        for escaping in ("underscores", "dots", "values", "allow-utf-8", "mine", "")
+    ]
+    formats = {metrics.format_for(header) for header in [*headers, "application/openmetrics-text", "*/*"]}
+    assert len(formats) == 10
+    for each in formats:
+        assert metrics.format_for(each) == each
+    assert {metrics.exposition(header)[0] for header in headers} < {metrics.exposition(each)[0] for each in formats}
+
+
+@given(st.text(max_size=80) | st.lists(st.sampled_from(PARTS), max_size=8).map("".join))
+def test_whatever_is_asked_for_is_answered_by_one_of_them(accept: str) -> None:
+    assert re.fullmatch(
+        "|(text/plain|application/openmetrics-text); version=1.0.0; escaping=(underscores|dots|values|allow-utf-8)"
+        "|application/openmetrics-text",
+        format_for(accept),
+    )
 
 
 def test_the_library_is_imported_only_by_services_that_record() -> None:

@@ -64,3 +64,23 @@ def test_the_reply_subject_names_the_place_in_the_stream(reply: bytes) -> None:
 def test_another_reply_subject_is_refused(reply: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (int() says it in its own words)
         origin_of(reply)
+
+
+LINES = st.one_of(
+    st.builds("{}: {}".format, NAMES, VALUES),
+    st.sampled_from(
+        ["a:1", "a:  1", "a : 1", "a: 1 ", "a b: 1", ": 1", "a", "", "a:", "a: b: c", "\x1ca: é\x85", "A: 1\n"]
+    ),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(LINES, max_size=6), st.sampled_from(["NATS/1.0", "NATS/1.0 503", "a: 1", ""]))
+def test_headers_that_are_written_as_usual_are_read_as_all_others(lines: list[str], status: str) -> None:
+    text = "\r\n".join([status, *lines, "", ""])
+    expected: dict[str, str] = {}
+    for line in text.split("\r\n")[1:]:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if colon:
+            expected[name] = f"{expected[name]}, {value}" if name in expected else value
+    assert decode_headers(text.encode()) == expected
