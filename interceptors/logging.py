@@ -48,7 +48,9 @@ class LoggingInterceptor(RpcInterceptor):
     async def around(self, call: Call, proceed: Proceed) -> Any:
         endings = self._endings[call.method]
         peer: str | None = None
-        if endings.served:
+        if endings.is_event:
+            peer = ""
+        elif endings.served:
             # Now and not at the end: when the other side has gone, nobody knows any more who it was.
             try:
                 peer = call.peer
@@ -71,6 +73,8 @@ class LoggingInterceptor(RpcInterceptor):
                 head, more, crash = self._unusual(call, endings, error)
             level = head.level
             logs = self._logs
+            if logs is not None and level < logs.silent_below:  # as with all calls going out that went well
+                return
             append = None if logs is None else logs.calls_at(level)
             if append is None and ((logs is not None and logs.running) or not _log.isEnabledFor(level)):
                 return

@@ -78,6 +78,8 @@ class Logs(Component):
         self._formatter: Any = None
         self._writer: Writer | None = None
         self._dropped_before = 0
+        self.silent_below = 0
+        """Lines of calls below this level are written nowhere; 0 while the standard library may write them."""
         self.logger = Logger(logging.getLogger(service_name), self)
         """What the service logs with: `logs.logger.info("asset created", asset_id=id)`."""
 
@@ -91,6 +93,7 @@ class Logs(Component):
         self._formatter = _formatter(self._format, self._lines, colour=sink.terminal and _colours_wanted())
         self._writer = Writer(sink, self._buffer_records, self._formatter.format_call, self._loss)
         self._handler.install()
+        self.silent_below = self._level
         atexit.register(self.close)
 
     def close(self, timeout: float | None = None) -> bool:
@@ -103,6 +106,7 @@ class Logs(Component):
         if writer is None:
             return True
         self._handler.uninstall()
+        self.silent_below = 0
         settled = writer.close(self._flush_timeout if timeout is None else timeout)
         self._writer = None
         self._dropped_before += writer.dropped
@@ -146,6 +150,8 @@ class Logs(Component):
     @level.setter
     def level(self, level: str | int) -> None:
         self._level = level_number(level)
+        if self.running:
+            self.silent_below = self._level
         self._handler.setLevel(self._level)
         self._handler.apply_level()
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from contextvars import Token
 from functools import partial
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import grpc
@@ -184,7 +184,7 @@ class Recorder:
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
         """The same for a call that this process makes; what it sends along says which span it comes from."""
         current = get_current()
-        around = cast(Span | None, current.get(_SPAN))
+        around: Any = current.get(_SPAN)
         tracestate: str | None = None
         context = None if around is None or around is _UNSAMPLED else around.get_span_context()
         if around is not None and context is not None and context.is_valid:

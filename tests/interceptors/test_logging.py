@@ -379,6 +379,15 @@ async def test_the_level_of_the_logger_of_calls_decides_as_well(log: Log) -> Non
     assert log.line()["code"] == "INTERNAL"
 
 
+async def test_the_level_of_the_logs_can_be_changed_at_any_time(open_log: Callable[..., Log]) -> None:
+    log = open_log(level="info")
+    interceptor = LoggingInterceptor(log.logs)
+    for level in ("info", "debug", "info"):
+        log.logs.level = level
+        await run(interceptor, ACall(MADE))
+    assert [line["level"] for line in log.lines()] == ["debug"]
+
+
 async def test_a_call_does_not_fail_of_the_line_about_it(log: Log) -> None:
     await run(LoggingInterceptor(log.logs), Untouchable(SERVED))
     await run(LoggingInterceptor(log.logs), Untouchable(SERVED), NotFound("no"))
@@ -465,6 +474,17 @@ async def test_logs_that_are_not_installed_leave_it_to_the_standard_library(capl
     caplog.set_level(logging.INFO)
     await run(LoggingInterceptor(Logs("cqar")), ACall(SERVED))
     assert caplog.messages == ["grpc call completed"]
+
+
+async def test_logs_that_were_closed_leave_it_to_the_standard_library_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    logs = Logs("cqar", output=[], level="error")
+    interceptor = LoggingInterceptor(logs)
+    logs.install()
+    await run(interceptor, ACall(SERVED))
+    assert logs.close(30)
+    await run(interceptor, ACall(SERVED))
+    assert [record.name for record in caplog.records] == ["chassis.call"]
 
 
 async def test_the_same_fields_come_out_by_way_of_the_standard_library(open_log: Callable[..., Log]) -> None:
