@@ -477,7 +477,7 @@ async def test_logs_that_are_not_installed_leave_it_to_the_standard_library(capl
 
 
 async def test_logs_that_were_closed_leave_it_to_the_standard_library_again(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "chassis.call")
     logs = Logs("cqar", output=[], level="error")
     interceptor = LoggingInterceptor(logs)
     logs.install()
