@@ -172,6 +172,7 @@ async def test_a_start_that_fails_names_the_part_and_waits_no_longer_than_a_stop
 
 
 async def test_a_start_that_is_cancelled_while_it_is_undone_leaves_nothing_running() -> None:
+    before = logging.getLogger().handlers.copy()
     service = Crashing(Crashing.configure(environ={}, overrides=QUIET))
     first, last = Stuck(), Stuck()
     service.add(first)
@@ -185,8 +186,10 @@ async def test_a_start_that_is_cancelled_while_it_is_undone_leaves_nothing_runni
         last.may_stop.set()
         await first.stopping.wait()
         first.may_stop.set()
-    await asyncio.sleep(0)
+        undoing = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(undoing)
     assert (last.stopped, first.stopped) == (True, True)
+    assert logging.getLogger().handlers == before
 
 
 async def test_a_task_that_is_spawned_by_another_as_that_ends_is_ended_too() -> None:
