@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import traceback
 from collections.abc import Callable
 from contextvars import Token
 from functools import partial
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
-import grpc
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, create_key, detach, get_current
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -32,10 +29,9 @@ from opentelemetry.trace import StatusCode as SpanStatus
 from opentelemetry.trace.span import TraceState
 
 from chassis.call import Call, TraceContext, current_call
-from chassis.errors import ChassisError, Crash
-from chassis.text import clean, text_of
 from chassis.tracing.call_span import CallSpan, SpanMaker
 from chassis.tracing.conventions import SpanShape
+from chassis.tracing.failure import crash_in, description, exception
 from chassis.tracing.propagation import baggage_of, tracestate_of
 from chassis.tracing.resource import resource_of
 from chassis.tracing.sampling import DECIDED, RatioSampler, ToldIdGenerator
@@ -131,16 +127,16 @@ class Recorder:
                 return
             attributes = shape.attributes | attributes
         error = call.error
-        crash = None if error is None else _crash_in(error)
+        crash = None if error is None else crash_in(error)
         if own and not failed and crash is None and type(span) is CallSpan and span.noted and self.deliver is not None:
             span.end_noted(attributes)
             self.deliver(span)
             return
         span.set_attributes(attributes)
         if failed:
-            span.set_status(SpanStatus.ERROR, None if error is None else _description(error))
+            span.set_status(SpanStatus.ERROR, None if error is None else description(error))
         if crash is not None:
-            span.add_event("exception", _exception(crash))
+            span.add_event("exception", exception(crash))
         if own:
             span.end()
 
@@ -286,28 +282,3 @@ def _baggage_header(current: Context) -> str | None:
     if isinstance(received, tuple) and received[1] == pairs:
         return str(received[0])
     return ",".join(f"{quote(name, safe='')}={quote(str(value), safe='')}" for name, value in pairs.items())
-
-
-# What a span tells of errors.
-
-
-def _description(error: BaseException) -> str:
-    return clean(error.message) if isinstance(error, ChassisError) else type(error).__name__
-
-
-def _crash_in(error: BaseException) -> BaseException | None:
-    """The exception that nobody foresaw, if that is how the call ended."""
-    if isinstance(error, Crash):
-        return error.__cause__ or error
-    if isinstance(error, ChassisError | asyncio.CancelledError | grpc.RpcError | grpc.aio.AbortError):
-        return None
-    return error
-
-
-def _exception(error: BaseException) -> dict[str, str]:
-    cls = type(error)
-    return {
-        "exception.type": cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}",
-        "exception.message": clean(text_of(error)),
-        "exception.stacktrace": clean("".join(traceback.format_exception(error))),
-    }
