@@ -13,13 +13,8 @@ settings.register_profile("cq-chassis", deadline=None)
 settings.load_profile("cq-chassis")
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def _no_logs_are_left_behind() -> Iterator[None]:
-    """What takes log records still, behind a module, is of a service that was not stopped to its end."""
-    before = _logs()
+    """What takes log records still, behind the last test, is of a service that was not stopped to its end."""
     yield
-    assert _logs() == before
-
-
-def _logs() -> list[logging.Handler]:
-    return [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "LogsHandler"]
+    assert [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "LogsHandler"] == []
