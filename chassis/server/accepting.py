@@ -24,6 +24,8 @@ _PATIENCE = 4.0
 _LINGER = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 _UNTIL_CLOSED = 1.0
+# How often, and how many times in a row, nothing may be seen of any call until those that are left are taken for lost.
+_LOOK, _LOOKS = 0.1, 5
 
 
 class Accepting:
@@ -87,8 +89,22 @@ class Accepting:
         self._current = None
         if self._healing is not None:
             await asyncio.wait({self._healing})
-        await asyncio.gather(*(_stop(server, grace) for server in self._servers), *self._retiring)
+        ending = asyncio.get_running_loop().create_task(self._end_what_is_lost())
+        try:
+            await asyncio.gather(*(_stop(server, grace) for server in self._servers), *self._retiring)
+        finally:
+            ending.cancel()
         self._servers.clear()
+
+    async def _end_what_is_lost(self) -> None:
+        # A call that arrives while grpc shuts down is now and then neither given out nor refused (seen with 1.85.1): its
+        # caller would wait for an answer, and the stop for the end of that call, as long as there is grace.
+        quiet = 0
+        while quiet < _LOOKS:
+            await asyncio.sleep(_LOOK)
+            quiet = 0 if self._running() or _answering() else quiet + 1
+        _log.warning("gRPC lost calls that arrived in the moment of the stop; their callers are told UNAVAILABLE")
+        await asyncio.gather(*(server.stop(None) for server in self._servers))
 
     def _ended(self, server: grpc.aio.Server, accepting: asyncio.Task[Any]) -> None:
         # Only the end of the event loop itself cancels it.
@@ -167,11 +183,16 @@ class _Starting:
 
 def _closing() -> set[asyncio.Task[Any]]:
     """The tasks in which grpc closes servers that crashed; they end with the error of the crash, told once already."""
-    return {
-        task
-        for task in asyncio.all_tasks()
-        if getattr(task.get_coro(), "__qualname__", "") == "AioServer.shutdown" and not task.done()
-    }
+    return _tasks_of_grpc("AioServer.shutdown")
+
+
+def _answering() -> set[asyncio.Task[Any]]:
+    """The tasks in which grpc waits until callers have their answers, which is after their handlers have ended."""
+    return _tasks_of_grpc("_schedule_rpc_coro")
+
+
+def _tasks_of_grpc(name: str) -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") == name}
 
 
 def _ignore(task: asyncio.Task[Any]) -> None:

@@ -275,7 +275,8 @@ async def test_a_call_goes_on_while_the_server_refuses_others_already(serving: S
     refused = False
     while not refused:
         try:
-            await echo.stub.Echo(pb.EchoRequest(text="short"))
+            # gRPC can lose a call that arrives in this very moment: nobody answers it before the others have ended.
+            await echo.stub.Echo(pb.EchoRequest(text="short"), timeout=1)
         except grpc.aio.AioRpcError:
             refused = True
     finish.set()

@@ -384,6 +384,77 @@ async def test_a_stop_in_the_moment_of_the_crash_still_gives_calls_their_time() 
     assert crashed.graces == [7, 7]
 
 
+class Losing:
+    """As grpc's own, where it has lost a call: it stops when it is told a second time, or when the grace is over."""
+
+    def __init__(self) -> None:
+        self.graces: list[float | None] = []
+        self.ended = asyncio.Event()
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self, grace: float | None) -> None:
+        self.graces.append(grace)
+        if grace is None:
+            self.ended.set()
+        await self.ended.wait()
+
+
+async def test_a_call_that_grpc_lost_does_not_hold_up_the_stop(caplog: pytest.LogCaptureFixture) -> None:
+    losing = Losing()
+    accepting = _accepting(losing)
+    await accepting.start()
+    await accepting.stop(3600)
+
+    assert losing.graces == [3600, None]
+    assert "gRPC lost calls that arrived in the moment of the stop" in caplog.text
+
+
+async def test_calls_that_run_and_answers_on_their_way_are_no_lost_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.server.accepting._LOOK", 0.001)
+    looks = 0
+
+    def still(calls: set[object]) -> Callable[[], set[object]]:
+        def look() -> set[object]:
+            nonlocal looks
+            looks += 1
+            return calls
+
+        return look
+
+    running: set[object] = {"running"}
+    answering: set[object] = {"answering"}
+    losing = Losing()
+    accepting = Accepting(lambda: losing, running=still(running), lost=list, changed=list, given_up=print)
+    monkeypatch.setattr("chassis.server.accepting._answering", still(answering))
+    await accepting.start()
+    stopping = asyncio.ensure_future(accepting.stop(3600))
+    await until(lambda: looks > 20)
+    assert losing.graces == [3600]
+    running.clear()
+    looks = 0
+    await until(lambda: looks > 40)
+    assert losing.graces == [3600]
+    answering.clear()
+    await stopping
+
+    assert losing.graces == [3600, None]
+
+
+async def test_grpc_names_the_task_in_which_it_answers_as_it_did(serving: Serving) -> None:
+    seen = []
+
+    async def behave(request: Any, context: Any) -> pb.EchoReply:
+        seen.append(len(accepting._answering()))
+        return pb.EchoReply()
+
+    echo = await serving.composed(servicer=Scripted(Echo=behave))
+    await echo.stub.Echo(pb.EchoRequest())
+
+    assert seen == [1]
+
+
 async def test_a_start_that_is_cancelled_leaves_no_port_open(serving: Serving) -> None:
     echo = await serving.composed()
     await echo.server.stop()
