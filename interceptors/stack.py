@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from chassis.tracing import Tracing
     from interceptors.errors import Translation
     from interceptors.identity import IdentityInterceptor
-    from interceptors.rate_limit import RateLimitInterceptor
-    from interceptors.validation import ValidationInterceptor
+
+# What a service may add behind authentication, in the order in which calls go through it.
+_ADDED = (
+    "RateLimitInterceptor",  # where it is known who is calling, and before the request costs anything
+    "ValidationInterceptor",  # it reads the request: behind all that can refuse without
+)
 
 
 def default_stack(
@@ -25,8 +29,6 @@ def default_stack(
     logs: Logs | None = None,
     authenticator: Authenticator | None = None,
     identity: IdentityInterceptor | None = None,
-    rate_limit: RateLimitInterceptor | None = None,
-    validation: ValidationInterceptor | None = None,
     translate: Mapping[type[BaseException], Translation] | None = None,
     default_deadline: float | None = None,
 ) -> list[Interceptor]:
@@ -72,12 +74,6 @@ def default_stack(
         stack.append(AuthInterceptor(authenticator, metrics=metrics))
     if identity is not None:
         stack.append(identity)
-    if rate_limit is not None:
-        # Where it is known who is calling, and before the request costs anything.
-        stack.append(rate_limit)
-    if validation is not None:
-        # It reads the request: behind all that can refuse without.
-        stack.append(validation)
     return [
         *stack,
         RequestIdInterceptor(),
@@ -87,16 +83,26 @@ def default_stack(
 
 
 def behind_auth(stack: Iterable[Interceptor], *concerns: Interceptor) -> list[Interceptor]:
-    """A list of concerns with these added, in this order, where it is known who is calling and nothing was read yet.
+    """A list of concerns with these added where it is known who is calling and nothing was read yet.
 
-    That is their place whether or not there is authentication; for a service's `interceptors`.
+    That is their place whether or not there is authentication; for a service's `interceptors`. Those of the chassis
+    come in their own order, however they are given, and yours behind them.
 
-    >>> from interceptors import IdentityInterceptor
-    >>> [type(each).__name__ for each in behind_auth(default_stack(), IdentityInterceptor())]
-    ['RecoveryInterceptor', 'DeadlineInterceptor', 'IdentityInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
+    >>> from chassis.limits import TokenBucket
+    >>> from interceptors import RateLimitInterceptor, Rule
+    >>> limits = RateLimitInterceptor(Rule(TokenBucket(rate=100)))
+    >>> [type(each).__name__ for each in behind_auth(default_stack(), limits)]
+    ['RecoveryInterceptor', 'DeadlineInterceptor', 'RateLimitInterceptor', 'RequestIdInterceptor', 'ErrorsInterceptor']
     """
     from interceptors.request_id import RequestIdInterceptor
 
     given = list(stack)
     inner = next((n for n, each in enumerate(given) if isinstance(each, RequestIdInterceptor)), len(given))
-    return [*given[:inner], *concerns, *given[inner:]]
+    outer = [each for each in given[:inner] if _place(each) == len(_ADDED)]
+    before = [each for each in given[:inner] if _place(each) < len(_ADDED)]
+    return [*outer, *sorted([*before, *concerns], key=_place), *given[inner:]]
+
+
+def _place(concern: Interceptor) -> int:
+    names = [cls.__name__ for cls in type(concern).__mro__]  # by name: nobody pays for what is not used
+    return next((place for place, name in enumerate(_ADDED) if name in names), len(_ADDED))

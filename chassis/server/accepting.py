@@ -17,8 +17,7 @@ import grpc
 
 _log = logging.getLogger("chassis.server")
 
-# Seconds until a port that cannot be opened again is given up: with the drain delay of five, the process has ended
-# within ten.
+# Seconds until a port that cannot be opened again is given up; the service takes five more to end.
 _PATIENCE = 4.0
 # Seconds that are left to those who had begun to send a call when the port closed, and to whoever closed it.
 _LINGER = 5.0
@@ -97,8 +96,8 @@ class Accepting:
         self._servers.clear()
 
     async def _end_what_is_lost(self) -> None:
-        # A call that arrives while grpc shuts down is now and then neither given out nor refused (seen with 1.85.1): its
-        # caller would wait for an answer, and the stop for the end of that call, as long as there is grace.
+        # A call that arrives while grpc shuts down is now and then neither given out nor refused (seen with 1.85.1):
+        # its caller would wait for an answer, and the stop for the end of that call, as long as there is grace.
         quiet = 0
         while quiet < _LOOKS:
             await asyncio.sleep(_LOOK)

@@ -33,6 +33,9 @@ _log = logging.getLogger("chassis.service")
 
 _SHARE_FOR_CALLS = 0.8
 _FIRST_CHECK = 1.0
+# Seconds for a stop behind a gRPC port that could not be opened again: with those until it was given up, the process
+# has ended within ten, whatever still runs in it, and somebody can start another.
+_WITHOUT_A_PORT = 5.0
 
 
 class Hooks(Component):
@@ -57,6 +60,7 @@ class Assembly:
         self._service = service
         self._config = config
         self._end: asyncio.Future[str] | None = None
+        self._latest: float | None = None
         self.metrics = Metrics(
             config.service.name,
             namespace=config.metrics.namespace,
@@ -127,6 +131,10 @@ class Assembly:
         if self._end is not None and not self._end.done():
             self._end.set_result(reason)
 
+    def _without_a_port(self, reason: str) -> None:
+        self._latest = asyncio.get_running_loop().time() + _WITHOUT_A_PORT
+        self.end(reason)
+
     async def wait_for_end(self) -> str:
         """Wait until somebody within asks for the stop."""
         assert self._end is not None, "the service has not been started"
@@ -196,7 +204,9 @@ class Assembly:
 
             await start(Subscriptions(self._service, self.part("bus")))
         self._http = make_http(self._config, self._service, interceptors, self.health, self.metrics)
-        self._grpc = make_grpc(self._config, self._service, interceptors, self.health, self.metrics, self.end)
+        self._grpc = make_grpc(
+            self._config, self._service, interceptors, self.health, self.metrics, self._without_a_port
+        )
         # Watched from here to the very end: nobody waits for a loop that imports and prepares before it serves.
         await self.loop_watch.start()
         await start(HealthWatch(self.health), self._http, self._grpc)
@@ -216,9 +226,13 @@ class Assembly:
         loop = asyncio.get_running_loop()
         if deadline is None:
             deadline = loop.time() + server.shutdown_timeout
+        drain_delay = server.drain_delay
+        if self._latest is not None:
+            # Nobody gets in any more, and balancers have seen that for a while.
+            deadline, drain_delay = min(deadline, self._latest), 0.0
         self.health.drain()
-        _log.info("service stopping", extra={"drain_delay_seconds": server.drain_delay})
-        await asyncio.sleep(min(server.drain_delay, max(deadline - loop.time(), 0)))
+        _log.info("service stopping", extra={"drain_delay_seconds": drain_delay})
+        await asyncio.sleep(min(drain_delay, max(deadline - loop.time(), 0)))
         failures = await self._stop_parts(deadline)
         _log.info("service stopped")
         await self.loop_watch.stop()

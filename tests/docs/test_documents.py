@@ -18,7 +18,7 @@ from chassis.config.load import catalogue_of
 from chassis.config.sections import SECTIONS
 from chassis.limits import TokenBucket
 from chassis.metrics import Metrics
-from interceptors import RateLimitInterceptor, Rule, ValidationInterceptor, default_stack
+from interceptors import RateLimitInterceptor, Rule, ValidationInterceptor, behind_auth, default_stack
 from tests.docs.reader import ROOT, Reader
 
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
@@ -85,13 +85,10 @@ def test_the_interceptors_in_the_guide_are_those_of_the_code_in_their_order() ->
             return self
 
     thing: Any = Nothing()
-    stack = default_stack(
-        tracing=thing,
-        metrics=Metrics("docs"),
-        logs=thing,
-        authenticator=thing,
-        rate_limit=RateLimitInterceptor(Rule(TokenBucket(rate=1))),
-        validation=ValidationInterceptor(),
+    stack = behind_auth(
+        default_stack(tracing=thing, metrics=Metrics("docs"), logs=thing, authenticator=thing),
+        RateLimitInterceptor(Rule(TokenBucket(rate=1))),
+        ValidationInterceptor(),
     )
     told = [row[0].strip("`") for row in rows(page("docs/guide.md")) if row[0].endswith("Interceptor`")]
     assert told == [type(each).__name__ for each in stack]

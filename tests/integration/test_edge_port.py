@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -23,6 +24,7 @@ from tests.integration.edge_kit import PATIENCE, EchoProcess, echo_process
 NO_TEXT = b"/\xff\xfe"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVED_AGAIN = 2.0  # seconds until everybody else is served again
 
 
 class Thief:
@@ -126,10 +128,43 @@ def test_it_is_open_again_counted_and_told_and_the_end_is_clean(tmp_path: Path) 
         assert error.startswith("the gRPC port closed by itself and is being opened again: UnicodeDecodeError")
 
 
-@pytest.mark.parametrize("drain_delay", ["0s", "1s"])
-def test_a_port_that_somebody_else_has_ends_the_service_with_1(tmp_path: Path, drain_delay: str) -> None:
-    with robbed(tmp_path, server_drain_delay=drain_delay) as (process, thief):
+def test_others_are_served_again_within_two_seconds(tmp_path: Path) -> None:
+    with echo_process(tmp_path) as process, grpc.insecure_channel(process.address) as channel:
+        assert said(process, channel) == "hi"
+        seconds = []
+        for number in range(1, 4):  # the middle one counts: what else the machine does has nothing to do with it
+            began = time.monotonic()
+            with Hostile(process.port) as hostile:  # who does not let go of the connection meanwhile
+                hostile.call(NO_TEXT)
+                while counted(process) != f"{number}.0":
+                    pass  # one request after the other, until it has noticed
+                assert said(process, channel) == "hi"
+                seconds.append(time.monotonic() - began)
+
+        assert sorted(seconds)[1] <= SERVED_AGAIN, seconds
+
+
+@contextmanager
+def a_call_that_waits(process: EchoProcess) -> Iterator[None]:
+    with grpc.insecure_channel(process.address) as channel:
+        stub: Any = rpc.EchoServiceStub(channel)
+        call = stub.EchoStream(pb.EchoRequest(outcome=pb.OUTCOME_WAIT))
+        call.initial_metadata()
+        yield
+        call.cancel()
+
+
+@pytest.mark.parametrize("meanwhile", [nullcontext, a_call_that_waits])
+def test_a_port_that_somebody_else_has_ends_the_service_with_1_within_ten_seconds(
+    tmp_path: Path, meanwhile: Callable[[EchoProcess], AbstractContextManager[None]]
+) -> None:
+    # Times as they are without a configuration: a stop could last 25 s.
+    with (
+        robbed(tmp_path, server_drain_delay="5s", server_shutdown_timeout="25s") as (process, thief),
+        meanwhile(process),
+    ):
         rob(process, thief)
+        began = time.monotonic()
         # The first answer that is another: there may be none after it.
         while (answer := ready(process))[0] == 200:
             pass
@@ -137,12 +172,10 @@ def test_a_port_that_somebody_else_has_ends_the_service_with_1(tmp_path: Path, d
         assert (status, '"grpc":{"status":"error","message":"the gRPC port is closed"}' in body) == (503, True)
 
         assert process.ended() == 1
+        assert time.monotonic() - began < 10
 
-        last = messages(process, "error")[-1]
-        assert last == (
-            f"the gRPC port could not be opened again: grpc port {thief.port} is in use on 127.0.0.1: "
-            "set server.grpc_port"
-        )
+        told = f"grpc port {thief.port} is in use on 127.0.0.1: set server.grpc_port"
+        assert f"the gRPC port could not be opened again: {told}" in messages(process, "error")
         assert process.lines[-1]["message"] == "service stopped"
 
 

@@ -35,16 +35,15 @@ def names(stack: list[interceptors.RpcInterceptor], method: Method | None = None
 
 
 def full() -> list[interceptors.RpcInterceptor]:
-    return default_stack(  # type: ignore[return-value]
+    stack = default_stack(
         tracing=Tracing("cqar"),
         metrics=Metrics("cqar"),
         logs=Logs("cqar", output=[]),
         authenticator=ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]}),
         identity=IdentityInterceptor("token"),
-        rate_limit=LIMIT,
-        validation=ValidationInterceptor(),
         default_deadline=5,
     )
+    return behind_auth(stack, LIMIT, ValidationInterceptor())  # type: ignore[return-value]
 
 
 def test_a_call_that_is_served_goes_through_them_in_this_order() -> None:
@@ -76,6 +75,26 @@ def test_concerns_of_a_service_come_behind_authentication_and_where_it_would_be(
     auth = [] if authenticator is None else ["Auth"]
     inner = ["RateLimit", "Validation", "RequestId", "Errors"]
     assert names(stack) == ["Recovery", "Deadline", *auth, *inner]  # type: ignore[arg-type]
+
+
+class Own(interceptors.RpcInterceptor):
+    """A concern that only one service has."""
+
+
+def test_those_of_the_chassis_keep_their_order_however_they_are_added_and_a_services_own_come_behind_them() -> None:
+    once = behind_auth(default_stack(), Own(), ValidationInterceptor(), LIMIT)
+    assert names(once) == ["Recovery", "Deadline", "RateLimit", "Validation", "Own", "RequestId", "Errors"]  # type: ignore[arg-type]
+
+    twice = behind_auth(behind_auth(default_stack(), ValidationInterceptor()), LIMIT)
+    assert names(twice) == ["Recovery", "Deadline", "RateLimit", "Validation", "RequestId", "Errors"]  # type: ignore[arg-type]
+
+
+def test_a_subclass_has_the_place_of_its_class() -> None:
+    class Stricter(ValidationInterceptor):
+        """With checks of its own."""
+
+    stack = behind_auth(default_stack(), Stricter(), LIMIT)
+    assert names(stack)[2:4] == ["RateLimit", "Stricter"]  # type: ignore[arg-type]
 
 
 def test_in_a_list_without_the_usual_ones_they_come_last() -> None:

@@ -30,6 +30,7 @@ from interceptors import (
     Rule,
     TracingInterceptor,
     ValidationInterceptor,
+    behind_auth,
     default_stack,
 )
 from tests.matrix.records import OBSERVERS, Observed
@@ -69,15 +70,14 @@ def _generous() -> RateLimitInterceptor:
 
 def full(observed: Observed, known: ApiKeyAuthenticator | None) -> Sequence[Interceptor]:
     """All there are, in the order of the one list."""
-    return default_stack(
+    stack = default_stack(
         tracing=observed.tracing,
         metrics=observed.metrics,
         logs=observed.logs,
         authenticator=known,
         identity=IdentityInterceptor(),
-        rate_limit=_generous(),
-        validation=ValidationInterceptor(),
     )
+    return behind_auth(stack, _generous(), ValidationInterceptor())
 
 
 AUTH_ALONE = Stack("auth alone", lambda observed, known: [AuthInterceptor(known or authenticator())])
