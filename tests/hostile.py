@@ -60,14 +60,15 @@ class Frame:
 class Hostile:
     """A connection to a server on this machine; what is to be sent is up to the test."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, window: int = _LARGEST_WINDOW) -> None:
+        """`window` is how many bytes of a reply it takes before it says that it has read some."""
         self.port = port
         self._buffer = b""
         self._credit = _DEFAULT_WINDOW
         self._next_stream = 1
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW)
+        settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)
         self.socket.sendall(PREFACE)
         self.send(SETTINGS, 0, 0, settings)
 

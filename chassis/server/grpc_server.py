@@ -15,7 +15,8 @@ from chassis.call import Interceptor
 from chassis.component import Component, StartError
 from chassis.errors import Temporary
 from chassis.server.accepting import Accepting
-from chassis.server.builtin import HealthService, add_reflection
+from chassis.server.health import HealthService
+from chassis.server.reflection import add_reflection
 from chassis.server.registrar import Handlers, Registrar
 from interceptors.edge import Serving
 
@@ -122,22 +123,18 @@ class GrpcServer(Component):
 
     async def start(self) -> None:
         await self._accepting.start()
-        try:
-            await self._health.start()
-        except BaseException:
-            await self._accepting.stop(0)
-            raise
+        self._health.start()
 
-    async def tell_health(self) -> None:
+    def tell_health(self) -> None:
         """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
-        await self._health.tell()
+        self._health.tell()
 
     async def check(self) -> None:
         if not self._accepting.open:
             raise Temporary("the gRPC port is closed")
 
     async def stop(self) -> None:
-        await self._health.stop()
+        self._health.stop()
         grace = self.time_to_end(self.grace)
         cut: list[str] = []
         # Set just before grpc cancels: what is cancelled from here on ends with UNAVAILABLE, and is recorded so.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis.component import StartError
 from chassis.server import GrpcServer, Limits
+from tests.hostile import Hostile, message
 from tests.interceptors.echo_kit import Recording, Serving
 
 ECHO = "cqi.testing.v1.EchoService"
@@ -29,18 +30,18 @@ class Readiness:
 
     def __init__(self, ready: bool) -> None:
         self.ready = ready
-        self.listeners: list[Callable[[bool], Awaitable[None]]] = []
+        self.listeners: list[Callable[[bool], None]] = []
 
-    def subscribe(self, listener: Callable[[bool], Awaitable[None]]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[bool], None]) -> Callable[[], None]:
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 
     def recheck(self) -> None: ...
 
-    async def turn(self, ready: bool) -> None:
+    def turn(self, ready: bool) -> None:
         self.ready = ready
         for listener in self.listeners:
-            await listener(ready)
+            listener(ready)
 
 
 def health_of(echo: Any) -> Any:
@@ -56,9 +57,9 @@ async def test_health_says_what_readiness_says_for_the_server_and_for_each_servi
     echo = await serving.composed(health=health)
 
     seen = [await status(echo), await status(echo, ECHO)]
-    await health.turn(True)
+    health.turn(True)
     seen += [await status(echo), await status(echo, ECHO)]
-    await health.turn(False)
+    health.turn(False)
     seen += [await status(echo), await status(echo, ECHO)]
 
     assert seen == [NOT_SERVING, NOT_SERVING, SERVING, SERVING, NOT_SERVING, NOT_SERVING]
@@ -84,9 +85,9 @@ async def test_watchers_see_changes_and_are_let_go_at_the_stop(serving: Serving)
     watching = health_of(echo).Watch(health_pb2.HealthCheckRequest())
 
     seen = [(await watching.read()).status]
-    await health.turn(False)
+    health.turn(False)
     seen.append((await watching.read()).status)
-    await health.turn(True)
+    health.turn(True)
     seen.append((await watching.read()).status)
     # Within far less than the grace: somebody who watches is no call that has to end.
     async with asyncio.timeout(10):
@@ -96,6 +97,53 @@ async def test_watchers_see_changes_and_are_let_go_at_the_stop(serving: Serving)
     assert seen == [SERVING, NOT_SERVING, SERVING, NOT_SERVING]
     assert await watching.read() is grpc.aio.EOF
     assert health.listeners == []
+
+
+async def test_health_of_all_services_can_be_listed(serving: Serving) -> None:
+    echo = await serving.composed()
+
+    listed = (await health_of(echo).List(health_pb2.HealthListRequest())).statuses
+
+    assert {name: each.status for name, each in listed.items()} == {"": SERVING, ECHO: SERVING}
+
+
+async def test_a_watcher_that_does_not_read_is_nobody_elses_trouble(serving: Serving, recording: Recording) -> None:
+    health = Readiness(ready=True)
+    echo = await serving.composed(recording, health=health, grace=1)
+    with Hostile(echo.server.port, window=0) as hostile:
+        asked = message(health_pb2.HealthCheckRequest().SerializeToString())
+        hostile.call(b"/grpc.health.v1.Health/Watch", body=asked)
+        await recording.begun.wait()
+
+        watching = health_of(echo).Watch(health_pb2.HealthCheckRequest())
+        seen = [(await watching.read()).status]
+        health.turn(False)
+        seen += [(await watching.read()).status, await status(echo)]
+        health.turn(True)
+        seen += [(await watching.read()).status, await status(echo)]
+        # Whoever does not read keeps the connection until the grace is over, and is no call that was cut off.
+        async with asyncio.timeout(10):
+            await echo.server.stop()
+        seen.append((await watching.read()).status)
+
+    assert seen == [SERVING, NOT_SERVING, NOT_SERVING, SERVING, SERVING, NOT_SERVING]
+
+
+async def test_a_watcher_that_hears_of_the_stop_while_it_reads_is_told(serving: Serving) -> None:
+    health = Readiness(ready=False)
+    echo = await serving.composed(health=health, grace=30)
+    watching = health_of(echo).Watch(health_pb2.HealthCheckRequest())
+    assert (await watching.read()).status == NOT_SERVING
+    # Both before the watcher's task goes on: what it writes first must not be the last that it says.
+    health.turn(True)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await echo.server.stop()
+
+    said = []
+    while (read := await watching.read()) is not grpc.aio.EOF:
+        said.append(read.status)
+    assert said[-1:] in ([], [NOT_SERVING])
 
 
 async def test_a_watcher_that_leaves_leaves_nothing_behind(serving: Serving, recording: Recording) -> None:
