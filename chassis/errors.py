@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -58,7 +59,8 @@ class ChassisError(Exception):
 
     `message` is for the caller and goes over the wire. `detail` is for the log alone. `details` are
     google.rpc messages that travel in the status, `trailers` metadata that travels beside it, and
-    `retry_after` (seconds) tells the caller when to try again.
+    `retry_after` (seconds) tells the caller when to try again: what is negative counts as 0, and what is not finite
+    as nothing said. `code` is for one that the class does not stand for; OK is none of an error.
     """
 
     meaning: ClassVar[Meaning] = Meaning(StatusCode.INTERNAL, 500, Verdict.DEAD_LETTER, logging.ERROR)
@@ -78,11 +80,13 @@ class ChassisError(Exception):
         self.detail = detail
         self.details = tuple(details)
         self.trailers = tuple(trailers)
+        if retry_after is not None:
+            retry_after = max(0.0, retry_after) if math.isfinite(retry_after) else None
         self.retry_after = retry_after
-        self.code = code or self.meaning.code
+        self.code = self.meaning.code if code is None or code is StatusCode.OK else code
         # Set by a client: the method that answered with this error. It is another service's word then, not ours.
         self.remote: str | None = None
-        # Set where a handler answered in the transport's own words (context.abort, web.HTTPException): it stands.
+        # Set where a handler answered in HTTP's own words (web.HTTPException): they stand.
         self.answer: Any = None
 
     def __str__(self) -> str:

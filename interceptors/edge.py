@@ -15,12 +15,13 @@ from grpc.aio import EOF, AbortError, BaseError
 
 from chassis.call import Call, Method, Proceed, enter, is_cancelled
 from chassis.errors import Cancelled, ChassisError, Undecodable, classify
-from interceptors.status import sendable, text_of, trailers_of
+from interceptors.status import message_of, sendable, trailers_of
 
 # A client measures its deadline from its own start, and the time it sends is rounded up by as much as 1 %: it gives up
 # a little before the deadline that is seen here, and by as much more as its request took to get here. A cancellation
-# this close to the deadline (seconds; share) is its end.
-_DEADLINE_SLACK = 0.05
+# this close to the deadline (seconds, or a share of the whole time) is its end.
+_ON_THE_WAY = 0.05
+_ROUNDED_BY = 0.01
 
 Received = Sequence[tuple[str, str | bytes]]
 
@@ -108,7 +109,7 @@ class ServedCall(Call):
         remaining = self.time_remaining()
         if remaining is not None:
             total = remaining + time.perf_counter() - self.started
-            if remaining <= max(_DEADLINE_SLACK, total * _DEADLINE_SLACK):
+            if remaining <= _ON_THE_WAY + total * _ROUNDED_BY:
                 return StatusCode.DEADLINE_EXCEEDED
         return StatusCode.CANCELLED
 
@@ -234,7 +235,9 @@ async def _tell(call: Call, context: Any, error: BaseException) -> None:
         told = classify(error, call.request_id)
     trailers = sendable((*(context.trailing_metadata() or ()), *trailers_of(told)))
     try:
-        await context.abort(call.code, text_of(told), trailers)
+        if not trailers:  # gRPC would take what the servicer had set, which cannot be sent
+            context.set_trailing_metadata(())
+        await context.abort(call.code, message_of(told), trailers)
     except AbortError:
         raise
     except BaseError as refused:  # the client went away in this moment

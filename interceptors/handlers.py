@@ -195,6 +195,4 @@ def _listening(run: Behaviour, encode: Callable[[Any], Any]) -> Proceed:
 def _said(context: Any) -> ChassisError:
     details = context.details()
     message = details.decode("utf-8", "replace") if isinstance(details, bytes) else (details or "")
-    error = from_status(status_code(context.code()), message)
-    error.answer = context
-    return error
+    return from_status(status_code(context.code()), message)

@@ -63,7 +63,7 @@ def default_stack(
     if logs is not None:
         from interceptors.logging import LoggingInterceptor
 
-        # Likewise; inside of metrics, so that writing a line is part of what a call is seen to cost.
+        # Likewise, and inside of the span, whose id its lines have.
         stack.append(LoggingInterceptor(logs))
     # Before anything that could wait: what comes too late is not begun.
     stack.append(DeadlineInterceptor(default_deadline))

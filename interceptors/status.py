@@ -48,19 +48,23 @@ def trailers_of(error: ChassisError) -> tuple[tuple[str, str | bytes], ...]:
         retry = RetryInfo()
         retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
         details.append(retry)
-    status = Status(code=error.code.value[0], message=text_of(error))
+    status = Status(code=error.code.value[0], message=message_of(error))
     for detail in details:
         packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
+        try:
+            packed.Pack(detail)
+        except Exception:
+            _log.warning("details of an error are protobuf messages; %s was left out", type(detail).__name__)
+        else:
+            status.details.append(packed)
     return (*error.trailers, (_DETAILS_KEY, status.SerializeToString()))
 
 
-def text_of(error: ChassisError) -> str:
+def message_of(error: ChassisError) -> str:
     """The message as it can be sent: what is too long for a status is cut, and what is no Unicode is replaced.
 
     >>> from chassis.errors import NotFound
-    >>> text_of(NotFound("caf\\u00e9 \\ud800")), len(text_of(NotFound("x" * 10_000)))
+    >>> message_of(NotFound("caf\\u00e9 \\ud800")), len(message_of(NotFound("x" * 10_000)))
     ('café ?', 2049)
     """
     text = error.message

@@ -136,7 +136,11 @@ class Call:
 
     @property
     def duration(self) -> float:
-        """Seconds from the start to the first time this was asked for: all observers record the same figure."""
+        """Seconds since the start; once the call is over, those that it took."""
+        return time.perf_counter() - self.started if self._duration is None else self._duration
+
+    def over(self) -> float:
+        """For those who record the call: it is over. Returns the seconds that it took, the same to all of them."""
         if self._duration is None:
             self._duration = time.perf_counter() - self.started
         return self._duration

@@ -37,7 +37,7 @@ class Interceptor:
     """
 
     def applies(self, method: Method) -> bool:
-        """Whether this concern has anything to do for this method; asked once, when its calls are composed."""
+        """Whether this concern has anything to do for this method; asked when its calls are composed."""
         return True
 
     async def around(self, call: Call, proceed: Proceed) -> Any:

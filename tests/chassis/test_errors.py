@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 from cqi.testing.v1.echo_pb2 import EchoReply
@@ -156,6 +157,17 @@ def test_an_error_says_who_gets_to_see_what() -> None:
 
 def test_an_error_may_have_a_code_of_its_own() -> None:
     assert InvalidInput("page 12 of 3", code=StatusCode.OUT_OF_RANGE).code is StatusCode.OUT_OF_RANGE
+
+
+def test_no_error_has_the_code_that_says_there_is_none() -> None:
+    assert NotFound("gone", code=StatusCode.OK).code is StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(math.inf, None), (-math.inf, None), (math.nan, None), (-2.0, 0.0), (0, 0.0), (1.5, 1.5)]
+)
+def test_the_time_to_try_again_can_always_be_told(given: float, told: float | None) -> None:
+    assert ResourceExhausted("later", retry_after=given).retry_after == told
 
 
 def test_a_message_that_is_no_text_becomes_one() -> None:

@@ -16,7 +16,10 @@ from chassis.call import Kind, Method, current_call
 from chassis.errors import ChassisError, NotFound, PermissionDenied, ResourceExhausted, Temporary
 from chassis.server import Limits
 from interceptors import ErrorsInterceptor, RecoveryInterceptor
+from interceptors.edge import ServedCall
+from interceptors.edge import Serving as ServingCalls
 from interceptors.handlers import ComposedHandler
+from interceptors.status import error_of
 from tests.interceptors.echo_kit import Behaviour, Recording, Scripted, Serving, Waiting, crash
 
 REPLY = pb.EchoReply()
@@ -143,6 +146,41 @@ async def test_a_trailer_that_cannot_be_sent_costs_only_itself(
     assert dict(seen.trailing_metadata() or ())["x-good"] == "1"
     assert await recording.until(1) == ["NOT_FOUND"]
     assert "was left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "trailers", [(("x-line", "a\nb"),), (("X-Upper", "v"),), (("x-large", "x" * 7000),)], ids=["line", "name", "size"]
+)
+async def test_where_no_trailer_can_be_sent_the_error_is(
+    serving: Serving, recording: Recording, caplog: pytest.LogCaptureFixture, trailers: Any
+) -> None:
+    async def behave(request: Any, context: Any) -> None:
+        context.set_trailing_metadata(trailers)
+        raise NotFound("no such asset")
+
+    echo = await serving.composed(recording, servicer=Scripted(Echo=behave))
+
+    seen = await echo.fails(echo.stub.Echo(pb.EchoRequest(), timeout=10))
+
+    assert (seen.code(), seen.details()) == (StatusCode.NOT_FOUND, "no such asset")
+    assert not seen.trailing_metadata()
+    assert await recording.until(1) == ["NOT_FOUND"]
+    assert "was left out" in caplog.text
+
+
+async def test_details_that_are_no_messages_cost_only_themselves(
+    serving: Serving, recording: Recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ResourceExhausted("later", details=["text"], retry_after=2)  # type: ignore[list-item]
+    echo = await serving.composed(recording, servicer=Scripted(Echo=raising(error)))
+
+    seen = await echo.fails(echo.stub.Echo(pb.EchoRequest(), timeout=10))
+
+    assert (seen.code(), seen.details()) == (StatusCode.RESOURCE_EXHAUSTED, "later")
+    told = error_of(seen.code(), "", list(seen.trailing_metadata() or ()))
+    assert (told.retry_after, told.details) == (2, ())
+    assert await recording.until(1) == ["RESOURCE_EXHAUSTED"]
+    assert "str was left out" in caplog.text
 
 
 async def test_more_details_than_clients_take_are_left_out(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
@@ -338,6 +376,9 @@ class AnsweringContext:
     def trailing_metadata(self) -> tuple[()]:
         return ()
 
+    def set_trailing_metadata(self, trailers: Any) -> None:
+        assert trailers == ()
+
     def time_remaining(self) -> None:
         return None
 
@@ -385,6 +426,23 @@ async def test_a_client_that_goes_while_it_is_answered_is_no_error_of_ours() -> 
         await _called_with(raising(NotFound("nobody listens")), context)
 
     assert context.answers == [StatusCode.NOT_FOUND]
+
+
+@pytest.mark.parametrize(
+    ("remaining", "code"),
+    [(400, "CANCELLED"), (36.1, "CANCELLED"), (36, "DEADLINE_EXCEEDED"), (0.05, "DEADLINE_EXCEEDED")],
+)
+def test_who_cancels_a_long_call_a_little_early_has_cancelled_it(
+    monkeypatch: pytest.MonkeyPatch, remaining: float, code: str
+) -> None:
+    call = ServedCall(Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server"))
+    call.serving = ServingCalls()
+    monkeypatch.setattr(call, "started", 1000.0)
+    monkeypatch.setattr("time.perf_counter", lambda: 1000.0 + 3600 - remaining)
+    monkeypatch.setattr("time.monotonic", lambda: 50.0)
+    call.deadline = 50.0 + remaining
+
+    assert call.code_of(asyncio.CancelledError()).name == code
 
 
 async def test_a_generator_is_closed_before_its_call_is_recorded(serving: Serving, recording: Recording) -> None:

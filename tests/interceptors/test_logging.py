@@ -355,8 +355,7 @@ class Untouchable(ACall):
 
     __slots__ = ()
 
-    @property
-    def duration(self) -> float:
+    def over(self) -> float:
         raise AssertionError("read, although nobody wants it")
 
 

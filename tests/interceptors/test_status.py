@@ -15,19 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.errors import NotFound, ResourceExhausted, Temporary
-from interceptors.status import check, error_of, sendable, text_of, trailers_of
+from interceptors.status import check, error_of, message_of, sendable, trailers_of
 
 DETAILS = "grpc-status-details-bin"
 
 
 @pytest.mark.parametrize("text", ["", "gone", "x" * 1000, "Zoë " * 100, "100 %", "two\nlines"])
 def test_a_message_of_a_usual_length_is_sent_as_it_is(text: str) -> None:
-    assert text_of(NotFound(text)) == text
+    assert message_of(NotFound(text)) == text
 
 
 @given(st.text(), st.integers(1, 500))
 def test_whatever_the_message_what_is_sent_is_its_beginning_and_not_too_much(text: str, times: int) -> None:
-    sent = text_of(NotFound(text * times))
+    sent = message_of(NotFound(text * times))
 
     # As on the wire: what is not printable ASCII is percent-encoded.
     assert len(quote(sent.encode(), safe=bytes(range(0x20, 0x25)) + bytes(range(0x26, 0x7F)))) <= 2048 + len(quote("…"))
