@@ -1,10 +1,12 @@
 """`make bench`: measure, as ratios in interleaved runs, and show what is reached.
 
-    make bench                    everything, five rounds, below fifteen minutes
+    make bench                    everything, five rounds, about a quarter of an hour
     make bench ROUNDS=3           a quick look
     make bench SUITES=unary       some of it: unary concerns methods streaming latency
                                   publish consume cache database start memory
     make bench LOAD=own           without h2load, where it is installed
+    python -m tests.bench --publish bench-results/FILE.json
+                                  show this run in docs/performance.md, and keep its figures beside it
 
 What is measured runs on one core, the load on another, or the real servers where a client is measured; nothing but
 127.0.0.1 is used. Figures of one machine mean nothing on another, their ratios do. The results are written to
@@ -15,10 +17,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.dev import DevError
-from tests.bench import load, report
+from tests.bench import load, page, report
 from tests.bench.cache_suite import cache_suite
 from tests.bench.child import Launcher
 from tests.bench.consume_suite import consume_suite
@@ -30,13 +33,16 @@ from tests.bench.publish_suite import publish_suite
 from tests.bench.rpc_suites import rpc_suites
 from tests.bench.start_suite import start_suite
 from tests.bench.suite import Suite
+from tests.bench.summary import summary
 
 _ROUNDS = 5
 _RESULTS = Path("bench-results")
 
 
-def main() -> int:
-    """Run what the environment asks for; returns the exit code."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run what the environment asks for, or publish what was run; returns the exit code."""
+    if arguments:
+        return _publish(arguments)
     try:
         rounds, h2load = _rounds(), _with_h2load()
         suites = all_suites(h2load=h2load)
@@ -59,20 +65,32 @@ def main() -> int:
         if wanted and suite.name not in wanted:
             continue
         try:
-            samples = suite.run(launcher, rounds, _tell, bounded="ROUNDS" not in os.environ)
+            samples = suite.run(launcher, rounds, _tell)
         except (RuntimeError, OSError, DevError) as error:
             print(f"{suite.title}: {error}", file=sys.stderr)
             return 1
         measured.append((suite, samples))
-        print(report.tables(suite, samples), flush=True)
+        print(f"## {suite.title}\n\n{report.tables(summary(suite, samples))}", flush=True)
     path = report.save(_RESULTS, about, measured)
-    print(f"{rounds} rounds or what time allowed, load by {about['load']}; saved to {path}")
+    print(f"load by {about['load']}; saved to {path}")
     share = report.disturbed(measured)
     if share is not None:
         print(f"a server had only {share:.0%} of its core in a round: something else is running, and ratios are rough")
     for suite, samples in measured:
         for title in report.missed(suite, samples):
             print(f"floor not reached: {suite.title}: {title}")
+    return 0
+
+
+def _publish(arguments: Sequence[str]) -> int:
+    if len(arguments) != 2 or arguments[0] != "--publish":
+        print("usage: python -m tests.bench [--publish FILE]", file=sys.stderr)
+        return 2
+    try:
+        page.publish(Path(arguments[1]))
+    except (OSError, ValueError) as error:
+        print(f"{arguments[1]} is not published: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -110,4 +128,4 @@ def _with_h2load() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -175,7 +175,7 @@ async def build(settings: dict[str, Any], public_key: str) -> Server:
             Errors(),
         ]
     )
-    add_to(server, 4)
+    add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
 
@@ -183,4 +183,4 @@ async def build(settings: dict[str, Any], public_key: str) -> Server:
         await server.stop(None)
         provider.shutdown()
 
-    return Server(port, stop)
+    return Server(port, stop, settle=provider.force_flush)

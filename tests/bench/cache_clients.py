@@ -35,7 +35,7 @@ async def build(settings: dict[str, Any], public_key: str) -> Client:
             return bool(message.source)
 
         return Reader(get, redis.aclose, settings["at_once"])
-    from tests.bench.chassis_service import started
+    from tests.bench.chassis_service import settling, started
 
     # A miss is no answer here: the machine may stand still for longer than the tenth of a second that is usual.
     config = {"cache.timeout": "5s"}
@@ -49,4 +49,4 @@ async def build(settings: dict[str, Any], public_key: str) -> Client:
         message = await cache.get(keys[number % _VALUES], AssetCreated)
         return message is not None and bool(message.source)
 
-    return Reader(get_decoded, service.stop, settings["at_once"])
+    return Reader(get_decoded, service.stop, settings["at_once"], settling(service))

@@ -30,5 +30,4 @@ def cache_suite(scale: float = 1.0) -> Suite:
         _GOALS,
         server="redis",
         scale=scale,
-        seconds=40,
     )

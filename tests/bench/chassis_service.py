@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from chassis import ServiceChassis
 from chassis.call import Interceptor
 from chassis.tracing import otlp
 from tests.bench.measured import Server
-from tests.bench.servicer import add_to
+from tests.bench.servicer import METHODS, add_to
+
+_PATIENCE = 10.0  # seconds that lines may take to be written
 
 
 class Bench(ServiceChassis):
     """The echo service with as many methods as asked for, and without the concerns that are left out."""
 
     name = "bench"
-    methods = 4
+    methods = METHODS
     without: frozenset[str] = frozenset()
     bare_seam = False
 
@@ -46,7 +49,7 @@ async def started(settings: dict[str, Any], public_key: str) -> Bench:
         from tests.bench.nowhere import Nowhere
 
         otlp.otlp_exporter = lambda *_, **__: Nowhere()
-    Bench.methods = settings.get("methods", 4)
+    Bench.methods = settings.get("methods", METHODS)
     Bench.uses = tuple(settings.get("uses", ()))
     Bench.without = frozenset(settings.get("without", ()))
     Bench.bare_seam = settings.get("bare_seam", False)
@@ -71,7 +74,20 @@ async def started(settings: dict[str, Any], public_key: str) -> Bench:
     return service
 
 
+def settling(service: Bench) -> Callable[[], None]:
+    """Give what does the work that a service has put off: spans are made when they are exported, lines in a thread."""
+    return partial(_settle, service)
+
+
+def _settle(service: Bench) -> None:
+    # The SDK's tracer; that of a service without tracing has no spans that would wait.
+    processor = getattr(service.tracer, "span_processor", None)
+    if processor is not None:
+        processor.force_flush()
+    service.flush_logs(_PATIENCE)
+
+
 async def build(settings: dict[str, Any], public_key: str) -> Server:
     """Start it as a server; its settings are those of `started`."""
     service = await started(settings, public_key)
-    return Server(int(service.grpc_address.rpartition(":")[2]), service.stop)
+    return Server(int(service.grpc_address.rpartition(":")[2]), service.stop, settling(service))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tests.bench.suite import Variant
 
 _PATIENCE_FOR_WORK = 120.0  # seconds
+_CPUCLOCK_SCHED = 2  # user and system time, of all threads (Linux, include/linux/posix-timers.h)
 
 
 class Child:
@@ -44,8 +46,15 @@ class Child:
         self.port = int(self._asked.answer()["port"])
 
     def cpu_seconds(self) -> float:
-        """What its process has used so far, user and system time of all its threads."""
-        return float(self._asked.ask({"ask": "cpu"})["cpu"])
+        """What its process has used so far, user and system time of all its threads, to the nanosecond."""
+        try:
+            return cpu_seconds_of(self.pid)
+        except OSError as error:
+            raise RuntimeError(f"the process of {self.variant.name!r} has no clock: {error}") from None
+
+    def settle(self) -> None:
+        """Have it do what it has put off."""
+        self._asked.ask({"ask": "settle"})
 
     def work(self, count: int) -> Sample:
         """Have a client do so many operations; raises RuntimeError where they did not all happen."""
@@ -79,21 +88,34 @@ class Launcher:
             yield children
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """What a process has used so far, by the clock that Linux has for each (clock_getcpuclockid): nobody is asked."""
+    return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+
+
 @contextmanager
 def metered(child: Child) -> Iterator[Meter]:
-    """Read the CPU of a process before and after a load."""
+    """Read the CPU of a process before and after a load, with what the load left to be done later."""
     meter = Meter()
     before = child.cpu_seconds()
     yield meter
-    meter.cpu = child.cpu_seconds() - before
+    ended = child.cpu_seconds()
+    child.settle()
+    settled = child.cpu_seconds()
+    meter.cpu, meter.put_off = settled - before, settled - ended
 
 
 @dataclass(slots=True)
 class Meter:
-    """What a process used during a load."""
+    """What a process used for a load: all of it, and how much of that it had put off until the load was over."""
 
     cpu: float = 0.0
+    put_off: float = 0.0
 
-    def sample(self, count: int, seconds: float, p50_ms: float | None = None, p99_ms: float | None = None) -> Sample:
+    def sample(self, count: int, seconds: float, times_ms: Sequence[float] = ()) -> Sample:
         """The sample of a load that had `count` answers in so many seconds."""
-        return Sample(count / seconds, self.cpu / count * 1e6, self.cpu / seconds, p50_ms, p99_ms)
+        return Sample(count / seconds, self.cpu / count * 1e6, self.cpu / seconds, tuple(times_ms))
+
+    def saturated(self, count: int, seconds: float) -> Sample:
+        """The sample of a load that left the process no time: what it put off would have taken some of it."""
+        return self.sample(count, seconds + self.put_off)

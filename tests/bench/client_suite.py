@@ -25,14 +25,12 @@ def client_suite(
     *,
     server: ServerName,
     scale: float,
-    seconds: float,
 ) -> Suite:
     """A suite of them, each of which does `scale` times as much as it usually does."""
     session = working([server], scale)
     return Suite(
         *(name, title, what, variants, comparisons, session),
         turns=3,
-        seconds=seconds,
         subject="client",
         saturates=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from cqc.events.v1.asset_events_pb2 import AssetCreated
@@ -89,6 +90,22 @@ class Fetching(Consumer):
         await self._unsubscribe()
 
 
+class Pushed(Handling):
+    """A push subscription of nats-py, whose callback decodes: the server sends without being asked for each batch."""
+
+    async def subscribe(self) -> None:
+        async def handle(message: Any) -> None:
+            self.handled(AssetCreated.FromString(message.data))
+            await message.ack()
+
+        self._subscription = await self._broker.jetstream.subscribe(
+            TOPIC, durable=self.durable, stream=STREAM, cb=handle, manual_ack=True
+        )
+
+    async def unsubscribe(self) -> None:
+        await self._subscription.unsubscribe()
+
+
 class FastStream(Handling):
     """A subscriber of FastStream whose handler decodes: pulling batches of a hundred, or being pushed to."""
 
@@ -122,8 +139,9 @@ class FastStream(Handling):
 class Chassis(Handling):
     """A subscription of a service, whose handler gets decoded events, each in a task."""
 
-    def __init__(self, broker: Broker, service: Any, concurrency: int) -> None:
+    def __init__(self, broker: Broker, service: Any, settle: Callable[[], object], concurrency: int) -> None:
         super().__init__(broker)
+        self.settle = settle
         self._service = service
         self._concurrency = concurrency
 
@@ -145,16 +163,21 @@ class Chassis(Handling):
 
 
 async def build(settings: dict[str, Any], public_key: str) -> Client:
-    """Make it. Settings: `by` (fetch, pull or push of FastStream, chassis), `concurrency` of the chassis' handlers."""
+    """Make it.
+
+    Settings: `by` (fetch or pushed of nats-py, pull or push of FastStream, chassis), `concurrency` of its handlers.
+    """
     place = settings["place"]
     broker = await Broker.connected(place)
     if settings["by"] == "fetch":
         return Fetching(broker)
+    if settings["by"] == "pushed":
+        return Pushed(broker)
     if settings["by"] == "chassis":
-        from tests.bench.chassis_service import started
+        from tests.bench.chassis_service import settling, started
 
         service = await started({"uses": ["bus"], **settings}, public_key)
-        return Chassis(broker, service, settings["concurrency"])
+        return Chassis(broker, service, settling(service), settings["concurrency"])
     from faststream.nats import NatsBroker
 
     faststream = NatsBroker(place["eventbus.servers"], logger=None)

@@ -22,6 +22,9 @@ _DEFAULT_WINDOW = 65535
 _TABLE_SIZE = 4096  # bytes that the peer's table holds unless it says otherwise
 _FIRST_DYNAMIC = 62
 
+TIMEOUT = "30S"
+"""How long a call may take: those of real clients have a deadline, and a server has something to do about it."""
+
 
 class Failed(RuntimeError):
     """The server did not answer as it should have."""
@@ -60,6 +63,7 @@ class Connection:
             ("content-type", "application/grpc"),
             ("te", "trailers"),
             ("user-agent", "bench"),
+            ("grpc-timeout", TIMEOUT),
             ("authorization", f"Bearer {token}"),
         ]
         if sum(len(name) + len(value) + 32 for name, value in headers) > _TABLE_SIZE:

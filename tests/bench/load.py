@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench.child import Child, metered
-from tests.bench.http2 import Connection, Failed
+from tests.bench.http2 import TIMEOUT, Connection, Failed
 from tests.bench.servicer import reply_bytes
-from tests.bench.statistics import Sample, percentile
+from tests.bench.statistics import Sample
 
 CONNECTIONS = 4
 STREAMS = 8  # calls under way at a time on each connection
@@ -31,20 +31,31 @@ def closed_by_h2load(child: Child, path: str, request: bytes, calls: int) -> Sam
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"\0" + len(request).to_bytes(4, "big") + request)
         file.flush()
-        command = [
-            *("h2load", f"-n{calls}", f"-c{CONNECTIONS}", f"-m{STREAMS}", "-d", file.name),
-            *("-H", "content-type: application/grpc", "-H", "te: trailers"),
-            *("-H", f"authorization: Bearer {child.credentials.token}"),
-            f"http://127.0.0.1:{child.port}{path}",
-        ]
+        command = h2load_command(child.port, path, child.credentials.token, file.name, calls)
         with metered(child) as meter:
             output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE).stdout
+    finished, bodies = read_h2load(output)
+    _prove(bodies, reply_bytes(request) * calls)
+    return meter.saturated(calls, calls / finished)
+
+
+def h2load_command(port: int, path: str, token: str, body: str, calls: int) -> list[str]:
+    """How h2load is called, with a body out of a file of this name."""
+    return [
+        *("h2load", f"-n{calls}", f"-c{CONNECTIONS}", f"-m{STREAMS}", "-d", body),
+        *("-H", "content-type: application/grpc", "-H", "te: trailers"),
+        *("-H", f"grpc-timeout: {TIMEOUT}", "-H", f"authorization: Bearer {token}"),
+        f"http://127.0.0.1:{port}{path}",
+    ]
+
+
+def read_h2load(output: str) -> tuple[float, int]:
+    """Read calls a second and bytes of bodies from h2load's output; raises Failed where they are not there."""
     finished = re.search(r"^finished in .*, ([\d.]+) req/s", output, re.MULTILINE)
     bodies = re.search(r"\((\d+)\) data$", output, re.MULTILINE)
     if finished is None or bodies is None:
         raise Failed(f"h2load's output cannot be read:\n{output}")
-    _prove(int(bodies[1]), reply_bytes(request) * calls)
-    return meter.sample(calls, calls / float(finished[1]))
+    return float(finished[1]), int(bodies[1])
 
 
 def closed(child: Child, path: str, request: bytes, calls: int, *, replies: int = 1, streams: int = STREAMS) -> Sample:
@@ -69,7 +80,7 @@ def closed(child: Child, path: str, request: bytes, calls: int, *, replies: int 
                         left -= connection.send([started] * begin) - before
             seconds = time.perf_counter() - started
         _prove(sum(each.body_bytes for each in connections), reply_bytes(request, replies) * calls)
-    return meter.sample(calls * replies, seconds)
+    return meter.saturated(calls * replies, seconds)
 
 
 def at_rate(child: Child, path: str, request: bytes, calls: int, rate: float) -> Sample:
@@ -89,11 +100,10 @@ def at_rate(child: Child, path: str, request: bytes, calls: int, rate: float) ->
                 for connection in poll.readable(max(wait, 0.0)):
                     ends = connection.receive()
                     now = time.perf_counter()
-                    latencies += [now - begin for begin in ends]
+                    latencies += [(now - begin) * 1000 for begin in ends]
             seconds = time.perf_counter() - started
         _prove(sum(each.body_bytes for each in connections), reply_bytes(request) * calls)
-    latencies.sort()
-    return meter.sample(calls, seconds, percentile(latencies, 0.5) * 1000, percentile(latencies, 0.99) * 1000)
+    return meter.sample(calls, seconds, latencies)
 
 
 def _prove(received: int, expected: int) -> None:

@@ -8,16 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def nothing() -> None:
+    """What is to be done where nothing was put off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Listens on `port` of 127.0.0.1 until it is stopped."""
+    """Listens on `port` of 127.0.0.1 until it is stopped.
+
+    `settle` does what it has put off, such as spans that wait to be exported: that is part of what calls cost, whenever
+    it is done.
+    """
 
     port: int
     stop: Callable[[], Awaitable[Any]]
+    settle: Callable[[], object] = nothing
 
 
 class Client:
-    """Does operations on a real server. Only `work` is measured, and only it should take time."""
+    """Does operations on a real server. Only `work` is measured, with what it has put off until `settle`."""
+
+    settle: Callable[[], object] = staticmethod(nothing)
 
     async def prepare(self, count: int) -> None:
         """Have everything there that `work` will need."""
@@ -57,8 +68,13 @@ class Reader(Client):
     """Reads by number, in so many tasks at once; `read` says whether it got what is there."""
 
     def __init__(
-        self, read: Callable[[int], Awaitable[bool]], stop: Callable[[], Awaitable[Any]], at_once: int
+        self,
+        read: Callable[[int], Awaitable[bool]],
+        stop: Callable[[], Awaitable[Any]],
+        at_once: int,
+        settle: Callable[[], object] = nothing,
     ) -> None:
+        self.settle = settle
         self._read_one = read
         self._stop = stop
         self._at_once = at_once

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.backing import backing
-from tests.bench.child import Child, Launcher, metered
+from tests.bench.child import Child, Launcher
 from tests.bench.statistics import Goal, Sample
 from tests.bench.suite import Column, Comparison, Measure, Session, Suite, Variant, cpu
 
@@ -53,10 +53,10 @@ _GOALS = [
 
 def _idling(seconds: float) -> Session:
     def idle(children: Mapping[str, Child]) -> dict[str, Sample]:
-        with ExitStack() as stack:
-            meters = {name: stack.enter_context(metered(child)) for name, child in children.items()}
-            time.sleep(seconds)
-        return {name: _sample(child, meters[name].cpu / seconds) for name, child in children.items()}
+        before = {name: child.cpu_seconds() for name, child in children.items()}
+        time.sleep(seconds)
+        used = {name: child.cpu_seconds() - before[name] for name, child in children.items()}
+        return {name: _sample(child, used[name] / seconds) for name, child in children.items()}
 
     @contextmanager
     def session(launcher: Launcher, variants: Sequence[Variant]) -> Iterator[Measure]:
@@ -99,7 +99,6 @@ def memory_suite(scale: float = 1.0) -> Suite:
         [_BARE, _LITTLE, _MUCH, _PARTS],
         _GOALS,
         _idling(_IDLE * scale),
-        seconds=75,
         columns=(
             Column("RSS MiB", rss, 1, spread=True),
             Column("PSS MiB", pss, 1, spread=True),

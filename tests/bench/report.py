@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as JSON."""
+"""What was measured, as tables for people and as JSON."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench.statistics import Sample, Spread
-from tests.bench.suite import RATES, Column, Comparison, Suite
+from tests.bench.statistics import Sample
+from tests.bench.suite import Suite
+from tests.bench.summary import Samples, Summary, summary
 
-Samples = Mapping[str, Sequence[Sample]]
 _LIBRARIES = (
     *("grpcio", "protobuf", "uvloop", "opentelemetry-sdk", "prometheus-client", "pyjwt"),
     *("nats-py", "faststream", "redis", "hiredis", "asyncpg"),
@@ -24,46 +23,33 @@ _NEARLY_ALL = 0.9
 _WORDS = {"reached": "yes", "short": "NO", "reported": ""}
 
 
-def tables(suite: Suite, samples: Samples) -> str:
-    """The variants of a suite and what came out of comparing them, as two tables in Markdown."""
-    columns = suite.columns or RATES
-    head = [suite.subject, *(column.title.format(what=suite.what) for column in columns)]
-    rows = [[variant.name, *(_cell(column, samples[variant.name]) for column in columns)] for variant in suite.variants]
-    compared = [_compared(comparison, samples) for comparison in suite.comparisons]
-    return "\n".join(
-        [
-            f"## {suite.title}",
-            "",
-            *_aligned([head, *rows]),
-            "",
-            *_aligned([["compared", "median", "least..greatest", "by CPU", "floor", "ambition", "reached"], *compared]),
-            "",
-        ]
-    )
+def tables(told: Summary) -> str:
+    """How many rounds there were, the variants of a suite, and what came out of comparing them, in Markdown."""
+    rows = [[name, *map(_cell, values, told["digits"])] for name, values in told["rows"].items()]
+    compared = [_compared(each) for each in told["compared"]]
+    head = ["compared", "median", told["between"], "by CPU", "floor", "ambition", "reached"]
+    lines = [f"Rounds: {told['rounds']}", "", *_aligned([told["columns"], *rows])]
+    return "\n".join([*lines, "", *_aligned([head, *compared])]) + "\n"
 
 
-def _cell(column: Column, samples: Sequence[Sample]) -> str:
-    spread = Spread.of([column.figure(sample) for sample in samples])
-    digits = column.digits
-    if not column.spread:
-        return f"{spread.median:,.{digits}f}"
-    return f"{spread.median:,.{digits}f} ({spread.least:,.{digits}f}..{spread.greatest:,.{digits}f})"
+def _cell(value: float | Sequence[float], digits: int) -> str:
+    if not isinstance(value, Sequence):
+        return f"{value:,.{digits}f}"
+    median, least, greatest = (f"{each:,.{digits}f}" for each in value)
+    return f"{median} ({least}..{greatest})"
 
 
-def _compared(comparison: Comparison, samples: Samples) -> list[str]:
-    spread, by_cpu = comparison.of(samples), comparison.by_cpu(samples)
-    goal = comparison.goal
-    digits = 2 if comparison.how == "ratio" else 1
-    sign = "<= " if goal.at_most else ""
-    unit = f" {comparison.unit}" if comparison.unit else ""
+def _compared(told: Mapping[str, Any]) -> list[str]:
+    digits, sign = told["digits"], "<= " if told["at_most"] else ""
+    unit = f" {told['unit']}" if told["unit"] else ""
     return [
-        comparison.title,
-        f"{spread.median:.{digits}f}{unit}",
-        f"{spread.least:.{digits}f}..{spread.greatest:.{digits}f}",
-        "" if by_cpu is None else f"{by_cpu.median:.2f}",
-        "" if goal.floor is None else f"{sign}{goal.floor:g}",
-        "" if goal.ambition is None else f"{sign}{goal.ambition:g}",
-        _WORDS[goal.verdict(spread.median)],
+        told["title"],
+        f"{told['median']:.{digits}f}{unit}",
+        f"{told['least']:.{digits}f}..{told['greatest']:.{digits}f}",
+        "" if told["by_cpu"] is None else f"{told['by_cpu']:.2f}",
+        "" if told["floor"] is None else f"{sign}{told['floor']:g}",
+        "" if told["ambition"] is None else f"{sign}{told['ambition']:g}",
+        _WORDS[told["verdict"]],
     ]
 
 
@@ -106,9 +92,8 @@ def save(folder: Path, about: Mapping[str, Any], measured: Sequence[tuple[Suite,
     """Write all of it as JSON, and return where."""
     suites = {
         suite.name: {
-            "title": suite.title,
+            **summary(suite, samples),
             "samples": {name: [_plain(sample) for sample in each] for name, each in samples.items()},
-            "compared": [_as_json(comparison, samples) for comparison in suite.comparisons],
         }
         for suite, samples in measured
     }
@@ -118,19 +103,13 @@ def save(folder: Path, about: Mapping[str, Any], measured: Sequence[tuple[Suite,
     return path
 
 
-def _as_json(comparison: Comparison, samples: Samples) -> dict[str, Any]:
-    spread, by_cpu, goal = comparison.of(samples), comparison.by_cpu(samples), comparison.goal
-    return {
-        "title": comparison.title,
-        "median": spread.median,
-        "least": spread.least,
-        "greatest": spread.greatest,
-        "by_cpu": None if by_cpu is None else by_cpu.median,
-        "floor": goal.floor,
-        "ambition": goal.ambition,
-        "verdict": goal.verdict(spread.median),
-    }
-
-
 def _plain(sample: Sample) -> dict[str, float | None]:
-    return asdict(sample)
+    return {
+        "rate": sample.rate,
+        "cpu_us": sample.cpu_us,
+        "busy": sample.busy,
+        "p50_ms": sample.within_ms(0.5),
+        "p99_ms": sample.within_ms(0.99),
+        "rss_mib": sample.rss_mib,
+        "pss_mib": sample.pss_mib,
+    }

@@ -1,7 +1,7 @@
 """The process of one variant that is measured: `python -m tests.bench.serve`, told by lines of JSON what to be.
 
-The first line says what to build; the answer is its port. Each further line asks for the CPU time used so far, or tells
-a client to work. It ends when there is nothing more to read.
+The first line says what to build; the answer is its port. Each further line has a server do what it has put off, or
+tells a client to work. It ends when there is nothing more to read.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ async def _serve(order: dict[str, Any], answers: IO[str]) -> None:
     loop.add_reader(sys.stdin, asked)
     answer({"port": built.port if isinstance(built, Server) else 0})
     while (question := await questions.get()) is not None:
-        if question["ask"] == "cpu":
-            answer({"cpu": time.process_time()})
+        if question["ask"] == "settle":
+            built.settle()
+            answer({})
         else:
             assert isinstance(built, Client), "only clients can be told to work"
             answer(await _work(built, question["count"]))
@@ -53,6 +54,7 @@ async def _work(client: Client, count: int) -> dict[str, Any]:
         await client.prepare(count)
         started, cpu = time.perf_counter(), time.process_time()
         await client.work(count)
+        client.settle()
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         await client.prove(count)
     except Exception as error:

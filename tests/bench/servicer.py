@@ -9,8 +9,11 @@ import grpc
 from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 
-UNARY = "/cqi.testing.v1.EchoService/Echo"
-STREAM = "/cqi.testing.v1.EchoService/EchoStream"
+_SERVICE = "cqi.testing.v1.EchoService"
+UNARY = f"/{_SERVICE}/Echo"
+STREAM = f"/{_SERVICE}/EchoStream"
+METHODS = 2
+"""As many as all servers have unless it is about that."""
 MESSAGE_BYTES = 107
 
 
@@ -43,17 +46,29 @@ class Echo(rpc.EchoServiceServicer):
             yield pb.EchoReply(text=text, index=index)
 
 
-def add_to(server: Any, methods: int) -> None:
-    """Register the servicer, and so many methods beside its unary and its streaming one as make up `methods`."""
-    rpc.add_EchoServiceServicer_to_server(Echo(), server)
-    handlers = {
-        f"Method{number}": grpc.unary_unary_rpc_method_handler(
-            Echo().Echo,
-            request_deserializer=pb.EchoRequest.FromString,
-            response_serializer=pb.EchoReply.SerializeToString,
-        )
-        for number in range(methods - 4)  # the echo service has four
-    }
-    if handlers:
-        # As generated code does it: grpc.aio keeps such methods elsewhere than those of a generic handler.
-        server.add_registered_method_handlers("cqi.testing.v1.Many", handlers)
+def add_to(server: Any, methods: int = METHODS) -> None:
+    """Register its unary and its streaming method, and so many beside them as make up `methods`."""
+    if methods < METHODS:
+        raise ValueError(f"there are {METHODS} methods at least, and not {methods}")
+    echo = Echo()
+    unary = _handler(grpc.unary_unary_rpc_method_handler, echo.Echo)
+    stream = _handler(grpc.unary_stream_rpc_method_handler, echo.EchoStream)
+    _register(server, _SERVICE, {"Echo": unary, "EchoStream": stream})
+    others = {f"Method{number}": unary for number in range(methods - METHODS)}
+    if others:
+        _register(server, "cqi.testing.v1.Many", others)
+
+
+def _handler(make: Any, behaviour: Any) -> Any:
+    return make(
+        behaviour,
+        request_deserializer=pb.EchoRequest.FromString,
+        response_serializer=pb.EchoReply.SerializeToString,
+    )
+
+
+def _register(server: Any, service: str, handlers: dict[str, Any]) -> None:
+    # As generated code does it, which would register all four methods of the contract: to grpc.aio each of them costs
+    # something in every call.
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    server.add_registered_method_handlers(service, handlers)

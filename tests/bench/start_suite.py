@@ -123,7 +123,6 @@ def start_suite() -> Suite:
         _GOALS,
         _session,
         turns=3,
-        seconds=100,
         subject="process",
         columns=(Column("ms", wall_ms, spread=True), Column("CPU ms", cpu_ms)),
         saturates=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tests.bench.backing import backing
 from tests.bench.child import Child, Launcher
-from tests.bench.statistics import Figure, Goal, Sample, Spread, differences, ratios
+from tests.bench.statistics import Figure, Goal, Sample, Spread, Summarised, differences, ratios
 
 if TYPE_CHECKING:
     from chassis.dev.servers import ServerName
-
-_LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +72,12 @@ class Comparison:
     how: Literal["ratio", "difference", "alone"] = "ratio"
     unit: str = ""
 
-    def of(self, samples: Mapping[str, Sequence[Sample]]) -> Spread:
+    def of(self, samples: Mapping[str, Sequence[Sample]], summarised: Summarised = Spread.of) -> Spread:
         """The figure, from the samples of all variants."""
         if self.how == "alone":
-            return Spread.of([self.figure(sample) for sample in samples[self.over]])
+            return summarised([self.figure(sample) for sample in samples[self.over]])
         compare = ratios if self.how == "ratio" else differences
-        return compare(samples[self.over], samples[self.under], self.figure)
+        return compare(samples[self.over], samples[self.under], self.figure, summarised)
 
     def by_cpu(self, samples: Mapping[str, Sequence[Sample]]) -> Spread | None:
         """The same ratio of rates or times as the CPU time of the two would have it; None for other figures.
@@ -113,27 +110,23 @@ class Suite:
     variants: Sequence[Variant]
     comparisons: Sequence[Comparison]
     session: Session
-    turns: int = 1  # of each variant in a round, which then has the medians of them
-    seconds: float = 60.0  # that all rounds may take on a machine that has nothing else to do
+    turns: int = 1  # of each variant in a round, which then has the medians of them, and the times of all
+    short_rounds: int = 1  # that stand for one that is asked for, where a difference is small and needs many
     subject: str = "server"  # what a variant is
     columns: Sequence[Column] = ()  # of the table of variants; RATES unless said
     saturates: bool = True  # whether a variant has its core to itself all the time, if nothing else is running
 
-    def run(
-        self, launcher: Launcher, rounds: int, tell: Callable[[str], None], *, bounded: bool = False
-    ) -> dict[str, list[Sample]]:
-        """Measure all variants in turn, `rounds` times after one round that does not count.
+    @property
+    def summarised(self) -> Summarised:
+        """What becomes of the figures of all rounds: of many short ones, how well their median is known."""
+        return Spread.of if self.short_rounds == 1 else Spread.of_median
 
-        `bounded` gives up rounds beyond the third where the machine is too busy for all of them.
-        """
+    def run(self, launcher: Launcher, rounds: int, tell: Callable[[str], None]) -> dict[str, list[Sample]]:
+        """Measure all variants in turn, `rounds` times after one round that does not count."""
+        rounds *= self.short_rounds
         samples: dict[str, list[Sample]] = {variant.name: [] for variant in self.variants}
-        started = time.monotonic()
         with self.session(launcher, self.variants) as measure:
             for number in range(rounds + 1):
-                spent = time.monotonic() - started
-                if bounded and number > _LEAST_ROUNDS and spent * (number + 1) / number > self.seconds:
-                    tell(f"{self.title}: {number - 1} rounds of {rounds}, because the machine is too busy for more")
-                    break
                 tell(f"{self.title}: {'warming up' if number == 0 else f'round {number} of {rounds}'}")
                 turns: dict[str, list[Sample]] = {variant.name: [] for variant in self.variants}
                 # Short turns: what disturbs the machine for a moment hits one of several, and not all of one variant.
@@ -173,14 +166,18 @@ def busy(sample: Sample) -> float:
 
 def p50(sample: Sample) -> float:
     """Milliseconds within which half of the calls were answered."""
-    assert sample.p50_ms is not None, "this suite does not measure latencies"
-    return sample.p50_ms
+    return _within(sample, 0.5)
 
 
 def p99(sample: Sample) -> float:
     """Milliseconds within which 99 of 100 calls were answered."""
-    assert sample.p99_ms is not None, "this suite does not measure latencies"
-    return sample.p99_ms
+    return _within(sample, 0.99)
+
+
+def _within(sample: Sample, share: float) -> float:
+    milliseconds = sample.within_ms(share)
+    assert milliseconds is not None, "this suite does not measure latencies"
+    return milliseconds
 
 
 RATES = (Column("{what}/s", rate, spread=True), Column("CPU us", cpu), Column("busy", busy, 2))

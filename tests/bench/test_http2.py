@@ -35,7 +35,7 @@ async def port(seen: list[dict[str, str]]) -> AsyncIterator[int]:
             return await continuation(details)
 
     server = grpc.aio.server(interceptors=[Seeing()])
-    add_to(server, 4)
+    add_to(server)
     bound = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield bound

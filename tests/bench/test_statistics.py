@@ -51,9 +51,20 @@ def test_a_round_of_several_turns_counts_as_the_median_of_each_figure() -> None:
     assert Sample.of_turns(turns) == Sample(100, 10, 0.9)
 
 
-def test_latencies_of_turns_are_kept_where_there_are_any() -> None:
-    turns = [Sample(1, 1, 1, p50_ms=1, p99_ms=5), Sample(1, 1, 1, p50_ms=3, p99_ms=9)]
-    assert Sample.of_turns(turns) == Sample(1, 1, 1, p50_ms=2, p99_ms=7)
+def test_a_percentile_of_several_turns_is_that_of_all_their_times() -> None:
+    # One turn had all the slow ones: the median of two percentiles would know nothing of how many there were.
+    slow = Sample.of_turns([Sample(1, 1, times_ms=(1.0,) * 98 + (9.0,) * 2), Sample(1, 1, times_ms=(1.0,) * 100)])
+    assert (slow.within_ms(0.5), slow.within_ms(0.99), slow.within_ms(0.995)) == (1.0, 1.0, 9.0)
+    assert Sample.of_turns([Sample(1, 1)]).within_ms(0.5) is None
+
+
+# Ranks that leave out no more than one in forty on each side, as tables of the sign test have them.
+@pytest.mark.parametrize(("rounds", "least", "greatest"), [(5, 1, 5), (6, 1, 6), (9, 2, 8), (20, 6, 15), (40, 14, 27)])
+def test_the_median_of_many_rounds_lies_between_those_that_chance_would_hardly_pass(
+    rounds: int, least: int, greatest: int
+) -> None:
+    spread = Spread.of_median(range(rounds, 0, -1))
+    assert (spread.least, spread.median, spread.greatest) == (least, (1 + rounds) / 2, greatest)
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (0.991, 100), (1, 100), (0, 1)])

@@ -1,17 +1,15 @@
-"""Rounds are interleaved, the first does not count, and a busy machine gets fewer of them."""
+"""Rounds are interleaved, and the first does not count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from tests.bench import suite as module
 from tests.bench.statistics import Sample
 from tests.bench.suite import Suite, Variant, kept_up
+from tests.bench.summary import rounds_of
 
 
 class Launching:
@@ -28,7 +26,7 @@ def made(measured: list[str], turns: int = 1) -> Suite:
         return Sample(len(measured), 1)
 
     variants = [Variant("a", "bare"), Variant("b", "bare")]
-    return Suite("s", "Suite", "calls", variants, [], kept_up(lambda children: measure), turns, seconds=60)
+    return Suite("s", "Suite", "calls", variants, [], kept_up(lambda children: measure), turns)
 
 
 def test_variants_are_measured_in_turn_and_the_first_round_does_not_count() -> None:
@@ -45,13 +43,15 @@ def test_a_round_has_the_medians_of_its_turns() -> None:
     assert [sample.rate for sample in samples["a"]] == [9]
 
 
-@pytest.mark.parametrize(("bounded", "rounds"), [(True, 3), (False, 5)])
-def test_a_busy_machine_gets_no_more_rounds_than_three_unless_they_were_asked_for(
-    monkeypatch: pytest.MonkeyPatch, bounded: bool, rounds: int
-) -> None:
-    clock = iter(range(0, 10_000, 100))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    told: list[str] = []
-    samples = made([]).run(Launching(), 5, told.append, bounded=bounded)  # type: ignore[arg-type]
-    assert len(samples["a"]) == rounds
-    assert any("too busy" in text for text in told) == bounded
+def test_times_of_all_turns_of_a_round_are_kept_together() -> None:
+    suite = made([], turns=2)
+    measured = iter([Sample(1, 1, times_ms=(time, 9.0)) for time in range(8)])
+    session = kept_up(lambda children: lambda child: next(measured))
+    samples = replace(suite, session=session).run(Launching(), 1, lambda text: None)  # type: ignore[arg-type]
+    assert [sample.times_ms for sample in samples["a"]] == [(4, 6, 9.0, 9.0)]
+
+
+def test_many_short_rounds_can_stand_for_one() -> None:
+    suite = replace(made([]), short_rounds=4)
+    samples = suite.run(Launching(), 3, lambda text: None)  # type: ignore[arg-type]
+    assert rounds_of(samples) == 12

@@ -17,7 +17,10 @@ class Figures:
     tasks: int
     descriptors: int
     connections_in_use: int
-    connections: int
+    database_connections: int
+    cache_connections: int
+    bus_connections: int
+    unhandled: int
     threads: int
     system_threads: int
     memory_mb: float
@@ -36,7 +39,10 @@ _NAMES = {
     "tasks": "tasks of asyncio",
     "descriptors": "file descriptors",
     "connections_in_use": "database connections in use",
-    "connections": "database connections",
+    "database_connections": "connections to the database",
+    "cache_connections": "connections to the cache",
+    "bus_connections": "connections to the bus",
+    "unhandled": "events not handled yet",
     "threads": "threads of Python",
     "system_threads": "threads of the process",
     "memory_mb": "memory (RSS), MB",

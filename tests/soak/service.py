@@ -12,11 +12,14 @@ import gc
 import itertools
 import json
 import os
+import socket
 import sys
 import threading
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from cqc.events.v1.asset_events_pb2 import AssetCreated
 from cqi.testing.v1 import echo_pb2 as pb
@@ -25,14 +28,16 @@ from cqi.testing.v1 import echo_pb2_grpc as rpc
 from chassis import ServiceChassis
 from chassis.bus import subscribe
 from chassis.cache import cache_key
-from chassis.metrics.catalogue import DB_POOL_ACTIVE_CONNECTIONS, DB_POOL_IDLE_CONNECTIONS
+from chassis.metrics.catalogue import DB_CONNECTIONS_OPENED, DB_POOL_ACTIVE_CONNECTIONS
 from chassis.tracing import otlp
 from tests.bench.nowhere import Nowhere
+from tests.soak.connections import connections_to
 from tests.soak.figures import Figures
 
 _KEYS = 100  # entries of the cache that are read
 _TTL = 0.5  # seconds; short, so that they are loaded again and again
 _LEAK_EVERY = 100  # calls
+_NATS = 4222  # its port where none is named
 
 
 class Soak(ServiceChassis):
@@ -47,12 +52,20 @@ class Soak(ServiceChassis):
         rpc.add_EchoServiceServicer_to_server(_Servicer(self), server)
 
     async def on_start(self) -> None:
-        self.handled = 0
+        self.published = 0
+        self.under_way: set[str] = set()  # events that were published and not handled yet
         await self.db.execute("INSERT INTO soak SELECT number, 'text' FROM generate_series(0, $1) number", _KEYS)
 
     @subscribe(AssetCreated)
     async def on_asset_created(self, event: AssetCreated) -> None:
-        self.handled += 1
+        self.under_way.discard(event.event_id)  # it may come twice
+
+    async def publish(self) -> None:
+        """Publish an event, and remember it until it is handled."""
+        event = AssetCreated(event_id=str(uuid.uuid4()))
+        self.under_way.add(event.event_id)
+        await self.bus.publish(event)
+        self.published += 1
 
 
 class _Servicer(rpc.EchoServiceServicer):
@@ -80,7 +93,7 @@ class _Servicer(rpc.EchoServiceServicer):
                     "UPDATE soak SET text = $2 WHERE id = $1", key, f"text {number}", name="write"
                 )
         if number % 10 == 0:
-            await service.bus.publish(AssetCreated())
+            await service.publish()
         if service.leaks and number % _LEAK_EVERY == 0:
             await self._leak()
         return pb.EchoReply(text=request.text)
@@ -107,6 +120,11 @@ class _Servicer(rpc.EchoServiceServicer):
             self._kept.append(asyncio.ensure_future(_forever()))
         if "descriptor" in leaks:
             self._kept.append(Path(os.devnull).open())  # noqa: ASYNC230, SIM115
+        if "socket" in leaks:
+            address = (self._service.config.cache.host, self._service.config.cache.port)
+            self._kept.append(socket.create_connection(address))
+        if "event" in leaks:
+            self._service.under_way.add(str(uuid.uuid4()))
         if "memory" in leaks:
             self._kept.append(os.urandom(1 << 20))
         if "connection" in leaks and self._lent is None:  # the others are for the calls that go on
@@ -122,13 +140,15 @@ def _figures(service: Soak) -> Figures:
     gc.collect()
     _give_back_memory()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    active = service.metrics.get(DB_POOL_ACTIVE_CONNECTIONS).labels().value
-    idle = service.metrics.get(DB_POOL_IDLE_CONNECTIONS).labels().value
+    config = service.config
     return Figures(
         tasks=len(asyncio.all_tasks()),
         descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208
-        connections_in_use=int(active),
-        connections=int(active + idle),
+        connections_in_use=int(service.metrics.get(DB_POOL_ACTIVE_CONNECTIONS).labels().value),
+        database_connections=connections_to(config.database.port),
+        cache_connections=connections_to(config.cache.port),
+        bus_connections=connections_to(urlsplit(config.eventbus.servers[0].reveal()).port or _NATS),
+        unhandled=len(service.under_way),
         threads=threading.active_count(),
         system_threads=int(status["Threads"]),
         memory_mb=int(status["VmRSS"].split()[0]) / 1024,
@@ -162,7 +182,8 @@ async def _serve(order: dict[str, Any], answers: IO[str]) -> None:
             loop.remove_reader(sys.stdin)
             over.set_result(None)
             return
-        answer({**_figures(service).as_json(), "handled": service.handled})
+        opened = int(service.metrics.get(DB_CONNECTIONS_OPENED).labels().value)
+        answer({**_figures(service).as_json(), "published": service.published, "opened": opened})
 
     loop.add_reader(sys.stdin, asked)
     answer({"port": int(service.grpc_address.rpartition(":")[2])})

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import grpc
 from cqi.testing.v1 import echo_pb2 as pb
@@ -23,7 +23,12 @@ from tests.soak.figures import Figures, leaked, table
 _PATIENCE = 30.0  # seconds for a stream
 SETTLING = 20.0  # seconds that it may take to put away what was under way
 _LOOK_EVERY = 0.2
-_POOL = 8  # connections, all opened at the start: how many there are does not depend on the load
+# Of connections to the database there are between two and eight: it opens some when there is much to do, and closes
+# them when that is over. Those to the cache are opened at the start; the bus has one.
+_LEAST, _MOST = 2, 8
+_IDLE = "1s"  # after which one is closed that was not used
+_OF_CACHE = 8
+_OF_BUS = 1
 _CHANNELS = 4
 _STREAMS_AT_A_TIME = 16  # a quarter of them may need a connection
 _PARTS = 10  # after each of which progress is told
@@ -45,7 +50,8 @@ class Soaked:
 
     before: Figures
     after: Figures
-    handled: int
+    published: int  # events, between the two
+    opened: int  # connections to the database, likewise
 
     @property
     def leaked(self) -> list[str]:
@@ -56,6 +62,13 @@ class Soaked:
     def report(self) -> str:
         """The table."""
         return "\n".join(table(self.before, self.after))
+
+
+class Done(NamedTuple):
+    """How many events a service has published so far, and how many connections to the database it has opened."""
+
+    published: int
+    opened: int
 
 
 class Service:
@@ -71,10 +84,11 @@ class Service:
             "tracing.enabled": True,
             "tracing.endpoint": "http://127.0.0.1:4317",
             "tracing.insecure": True,
-            "database.min_conns": _POOL,
-            "database.max_conns": _POOL,
-            "cache.min_idle_conns": _POOL,
-            "cache.pool_size": _POOL,
+            "database.min_conns": _LEAST,
+            "database.max_conns": _MOST,
+            "database.max_conn_idle_time": _IDLE,
+            "cache.min_idle_conns": _OF_CACHE,
+            "cache.pool_size": _OF_CACHE,
             **overrides,
         }
         order = {"overrides": settings, "leaks": [*leaks]}
@@ -96,14 +110,19 @@ class Service:
         """End it."""
         self._asked.close()
 
-    def figures(self) -> tuple[Figures, int]:
-        """What it holds now, and how many events it has handled."""
+    def figures(self) -> tuple[Figures, Done]:
+        """What it holds now, and what it has done."""
         answer = self._asked.ask({"ask": "figures"})
-        return Figures.of_json(answer), int(answer["handled"])
+        return Figures.of_json(answer), Done(int(answer["published"]), int(answer["opened"]))
+
+    # For the load, which meters what it loads; nothing is made of that here.
 
     def cpu_seconds(self) -> float:
-        """For the load, which meters what it loads; nothing is made of it here."""
+        """Nothing."""
         return 0.0
+
+    def settle(self) -> None:
+        """Nothing: whether it is settled is seen from its figures."""
 
 
 def soak(
@@ -121,14 +140,14 @@ def soak(
     """
     with Service(overrides, leaks) as service:
         _load(service, sizes.warm_calls, sizes.warm_streams)
-        before, handled_before = _settled(service, None, SETTLING)
+        before, done_before = _settled(service, None, SETTLING)
         tell(f"warm after {sizes.warm_calls} calls and {sizes.warm_streams} cancelled streams")
         started = time.monotonic()
         for part in range(_PARTS):
             _load(service, _share(sizes.calls, part), _share(sizes.streams, part))
             tell(f"{(part + 1) * 100 // _PARTS:3} % after {time.monotonic() - started:.0f} s")
-        after, handled = _settled(service, before, settling)
-        return Soaked(before, after, handled - handled_before)
+        after, done = _settled(service, before, settling)
+        return Soaked(before, after, done.published - done_before.published, done.opened - done_before.opened)
 
 
 def _share(count: int, part: int) -> int:
@@ -170,17 +189,22 @@ async def _cancelled_streams(service: Service, count: int) -> None:
                 group.create_task(work(stubs[number % _CHANNELS]))
 
 
-def _settled(service: Service, before: Figures | None, settling: float) -> tuple[Figures, int]:
-    """The figures once everything is put away: as they were before, or the same for two seconds."""
+def _settled(service: Service, before: Figures | None, settling: float) -> tuple[Figures, Done]:
+    """The figures once everything is put away: as they were before, or idle and the same for two seconds."""
     until = time.monotonic() + settling
-    seen: list[tuple[Figures, int]] = []
+    seen: list[Figures] = []
     while True:
-        figures, handled = service.figures()
+        figures, done = service.figures()
         if before is not None and not leaked(before, figures):
-            return figures, handled
-        seen.append((figures, handled))
+            return figures, done
+        seen.append(figures)
         last = seen[-round(2 / _LOOK_EVERY) :]
-        steady = len(seen) > len(last) and all(not leaked(one, figures) and not leaked(figures, one) for one, _ in last)
-        if time.monotonic() > until or (before is None and steady and figures.connections_in_use == 0):
-            return figures, handled
+        steady = len(seen) > len(last) and all(not leaked(one, figures) and not leaked(figures, one) for one in last)
+        if time.monotonic() > until or (before is None and steady and _is_idle(figures)):
+            return figures, done
         time.sleep(_LOOK_EVERY)
+
+
+def _is_idle(figures: Figures) -> bool:
+    connections = (figures.database_connections, figures.cache_connections, figures.bus_connections)
+    return connections == (_LEAST, _OF_CACHE, _OF_BUS) and not (figures.connections_in_use or figures.unhandled)
