@@ -29,7 +29,8 @@ class AuthInterceptor(RpcInterceptor):
 
     `authenticator` turns the bearer token into a Principal or raises Unauthorized. When it fails in any other way the
     call is refused as well (UNAVAILABLE), counted in `metrics` (`auth_failures_total`), and nothing is let through. Of
-    one that is awaited the same is true after `timeout` seconds.
+    one that is awaited the same is true after `timeout` seconds. Where it asks another service, that service's
+    UNAUTHENTICATED is a refusal, and whatever else went wrong on the way a failure.
 
     A stream ends UNAUTHENTICATED when its principal's `expires_at` is reached, and its handler is cancelled. An RPC
     with one request and one reply does not: it was allowed when it began, and what it did would be done without an
@@ -67,7 +68,11 @@ class AuthInterceptor(RpcInterceptor):
             # The type first: it is known for nearly all, and asking whether something can be awaited takes its time.
             if not isinstance(principal, Principal):
                 principal = await self._awaited(principal)
-        except ChassisError:
+        except ChassisError as error:
+            if error.remote is not None:
+                raise self._answered(call, error) from None
+            if isinstance(error, Temporary):  # of its database, say
+                self._count(call, error)
             raise
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
@@ -89,13 +94,25 @@ class AuthInterceptor(RpcInterceptor):
             raise TypeError(f"an authenticator gives a Principal, not {type(answer).__name__}")
         return answer
 
+    def _answered(self, call: Call, error: ChassisError) -> ChassisError:
+        from chassis.auth.authenticator import refused
+
+        # Words of another service are for who asked it. Its NOT_FOUND would be one of ours, and its text may quote the
+        # token.
+        detail = f"{error.remote} answered {error.code.name}"
+        return refused(detail) if isinstance(error, Unauthorized) else self._unchecked(call, detail)
+
     def _unchecked(self, call: Call, detail: str) -> ChassisError:
         error = Temporary("credentials can not be checked right now", detail=detail)
+        self._count(call, error)
+        return error
+
+    def _count(self, call: Call, error: ChassisError) -> None:
+        # What is refused for good is counted where all calls are.
         if self._metrics is not None:
             from chassis.metrics.catalogue import AUTH_FAILURES
 
             self._metrics.get(AUTH_FAILURES).labels(call.method.system, error.code.name).inc()
-        return error
 
     async def _until(self, expires_at: float, call: Call, proceed: Proceed) -> Any:
         expired = "its 'exp', and the leeway, is over"

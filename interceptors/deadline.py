@@ -13,8 +13,9 @@ from interceptors.interceptor import RpcInterceptor
 class DeadlineInterceptor(RpcInterceptor):
     """Keeps the caller's deadline: late calls are not begun, work ends in time, calls going out get what is left.
 
-    `default` is the time in seconds that a call going out gets where neither its caller nor the call being served
-    has a deadline; None leaves it without. A call that wants none says `timeout=math.inf`.
+    `default` is the time in seconds that a call going out gets where it says none itself, or what the call being served
+    has left if that is less; None gives it no more than that. A call that wants no time of its own says
+    `timeout=math.inf`: what the call being served has left still counts.
     """
 
     def __init__(self, default: float | None = None) -> None:
@@ -34,8 +35,12 @@ class DeadlineInterceptor(RpcInterceptor):
         if call.ends_in_time:
             return await proceed(call)
         try:
-            async with asyncio.timeout(remaining) as limit:
-                return await proceed(call)
+            async with asyncio.timeout(None) as limit:
+                timer = asyncio.get_running_loop().call_later(remaining, _expire, call, limit)
+                try:
+                    return await proceed(call)
+                finally:
+                    timer.cancel()
         except TimeoutError as error:
             if limit.expired():
                 raise DeadlineExceeded("the deadline passed while the call was worked on") from error
@@ -51,3 +56,9 @@ class DeadlineInterceptor(RpcInterceptor):
 
     def applies(self, method: Method) -> bool:
         return True
+
+
+def _expire(call: Call, limit: asyncio.Timeout) -> None:
+    # Asked now, and not when the call began: that of an HTTP request is lifted once it has become a websocket.
+    if call.deadline is not None:
+        limit.reschedule(asyncio.get_running_loop().time())

@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from chassis.call import HTTP_VERBS, Call, Kind, Method, PerMethod, Proceed
+from chassis.call import Call, Kind, Method, PerMethod, Proceed
 from chassis.metrics import Counter, Gauge, GaugeSeries, Histogram, HistogramSeries, Metrics
 from chassis.metrics.catalogue import (
     AUTH_FAILURES,
@@ -98,7 +98,7 @@ class _ByCode(_Recorder):
     def end(self, call: Call, trace_id: str | None) -> None:
         code = call.code
         durations = self._series.get(id(code)) or self._series_of(code)
-        durations.observe(call.duration, trace_id)
+        durations.observe(call.over(), trace_id)
         if code is not StatusCode.OK and self._auth_failures is not None:
             _count_auth_failure(self._auth_failures, call)
 
@@ -126,7 +126,7 @@ class _Published(_Recorder):
             self._published.level += 1  # events are published on one thread, the event loop's
         else:
             self._errors.labels(self._topic, call.code.name).inc()
-        self._duration.observe(call.duration, trace_id)
+        self._duration.observe(call.over(), trace_id)
 
 
 class _Requested(_Recorder):
@@ -136,9 +136,8 @@ class _Requested(_Recorder):
 
     def __init__(self, method: Method, metrics: Metrics) -> None:
         super().__init__(GaugeSeries())
-        # Callers make up verbs as freely as paths.
-        verb = method.name if method.known or method.name in HTTP_VERBS else UNKNOWN
-        self._labels = verb, _label_of(method)
+        # Callers make up verbs as freely as paths: where there is no such route, neither is a label.
+        self._labels = method.name if method.known else UNKNOWN, _label_of(method)
         self._requests = metrics.get(HTTP_REQUESTS)
         self._durations = metrics.get(HTTP_REQUEST_DURATION)
         self._response_sizes = metrics.get(HTTP_RESPONSE_SIZE)
@@ -148,7 +147,7 @@ class _Requested(_Recorder):
 
     def end(self, call: Any, trace_id: str | None) -> None:
         durations, response_sizes = self._series.get(call.http_status) or self._series_of(call.http_status)
-        durations.observe(call.duration, trace_id)
+        durations.observe(call.over(), trace_id)
         if call.response_size is not None:
             response_sizes.observe(call.response_size)
         if call.request_size is not None:

@@ -60,8 +60,9 @@ def channel(
 
     `token` is this service's own bearer token, or a function that returns the current one. Without it, a call made
     while another is served carries that caller's credentials, unless `forward_identity` is False: use it for targets
-    that are not to see them. `timeout` (seconds) is for calls that give none and are not part of one with a deadline;
-    a call that shall have none says `timeout=math.inf`. In a service use `self.channel(target)`: it adds its observers.
+    that are not to see them. `timeout` (seconds) is for calls that give none; a call that shall have none says
+    `timeout=math.inf`. None gets more than the call being served has left. In a service use `self.channel(target)`: it
+    adds its observers.
     `interceptors` gets the list of concerns that all this makes, and gives the one that counts: with some of your own,
     such as `lambda default: behind_auth(default, limits)`. `options` are gRPC's own and take the place of those that
     are set here, such as `grpc.keepalive_time_ms`.

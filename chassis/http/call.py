@@ -28,7 +28,7 @@ class HttpCall(Call):
         metadata: dict[str, str] = {}
         for name, value in request.headers.items():
             metadata.setdefault(name.lower(), value if value.isascii() else _text(value))
-        deadline = None if timeout is None or "upgrade" in metadata else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         super().__init__(method, request, request, metadata=metadata, deadline=deadline)
         self.response: web.StreamResponse | None = None
         self.sent: web.StreamResponse | None = None  # to its end, or as far as it will be
@@ -76,9 +76,8 @@ class HttpCall(Call):
 
     @property
     def request_size(self) -> int:
-        """Bytes of the request's body, as far as it was read."""
-        length = self.transport.content_length
-        return self.transport.content.total_bytes if length is None else length
+        """Bytes of the request's body that arrived, without its compression; not those that it claims to have."""
+        return self.transport.content.total_bytes
 
     @property
     def response_size(self) -> int:

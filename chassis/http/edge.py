@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, cast
 
 from aiohttp import WSCloseCode, hdrs, web
@@ -14,6 +15,7 @@ from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, curr
 from chassis.errors import ChassisError, InvalidInput, PermissionDenied, Unauthorized
 from chassis.http.call import HttpCall
 from chassis.http.handler import Application, HandlerEnd
+from chassis.http.refusals import HeaderTooLarge
 
 _log = logging.getLogger("chassis.http")
 
@@ -26,6 +28,8 @@ MALFORMED = Method("http", "server", "unknown", "", "unknown", Kind.UNARY_UNARY,
 _REQUEST_ID = "X-Request-ID"
 # Seconds that a handler which was cut gets for its `finally` blocks.
 _CUT_TIMEOUT = 2.0
+# Seconds for an answer that there is no time left for: it says so, or was made in the last moment.
+_LAST_WORDS = 1.0
 # RFC 9112, section 3.2: host and port, as a name or an address in brackets.
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
@@ -36,15 +40,22 @@ class Edge:
     """Where requests come in and answers go out: the only place that turns an error into a response.
 
     What the requests of a route go through is composed once, by `compose`, when all routes are known. `timeout` is the
-    time in seconds that a request may take, connections that were upgraded left aside. `probes` are the paths that are
+    time in seconds that a request may take, its answer included; from then on that it has become a websocket it has any
+    time. `max_header_bytes` is the limit for all names and values of headers together. `probes` are the paths that are
     asked for all the time.
     """
 
     def __init__(
-        self, interceptors: Sequence[Interceptor], *, timeout: float | None = None, probes: Collection[str] = ()
+        self,
+        interceptors: Sequence[Interceptor],
+        *,
+        timeout: float | None = None,
+        max_header_bytes: int = 16 * 1024,
+        probes: Collection[str] = (),
     ) -> None:
         self._interceptors = tuple(interceptors)
         self._timeout = timeout
+        self._max_header_bytes = max_header_bytes
         self._probes = probes
         self._router: web.UrlDispatcher | None = None
         self._chains: dict[tuple[web.AbstractRoute, str], _Chain] = {}
@@ -80,19 +91,22 @@ class Edge:
         """Serve a request; aiohttp calls this for each."""
         if not _has_valid_host(request):
             return await self.refuse(request, InvalidInput("the request has no valid Host header"))
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self._max_header_bytes:
+            error = HeaderTooLarge(f"the headers are longer than {self._max_header_bytes} bytes together")
+            return await self.refuse(request, error)
         assert self._router is not None
         route = (await self._router.resolve(request)).route
-        chain = self._chains.get((route, request.method)) or self._chains.get((route, hdrs.METH_ANY), self._unknown)
-        return await self._serve(request, chain)
+        composed = self._chains.get((route, request.method)) or self._chains.get((route, hdrs.METH_ANY), self._unknown)
+        return await self._serve(request, composed)
 
     async def refuse(self, request: web.Request, error: ChassisError) -> web.StreamResponse:
         """Answer what is no valid request, seen by the interceptors like any other."""
         return await self._serve(request, self._malformed, error)
 
     async def _serve(
-        self, request: web.Request, chain: _Chain, refusal: ChassisError | None = None
+        self, request: web.Request, composed: _Chain, refusal: ChassisError | None = None
     ) -> web.StreamResponse:
-        method, proceed = chain
+        method, proceed = composed
         call = HttpCall(method, request, self._timeout)
         call.task = asyncio.current_task()
         call.refusal = refusal
@@ -139,6 +153,8 @@ class Edge:
         if isinstance(call, HttpCall) and call.transport.protocol is request.protocol:
             call.response = response
             response.headers.setdefault(_REQUEST_ID, call.request_id)
+            if isinstance(response, web.WebSocketResponse):
+                call.deadline = None  # not before: anybody can ask for one, and only a handler can make it one
 
     def disconnected(self, protocol: object) -> None:
         """The client of this connection is gone: what it asked for is not wanted any more."""
@@ -211,12 +227,19 @@ async def _send(call: HttpCall, response: web.StreamResponse) -> None:
         return
     if not response.prepared:
         response.headers.setdefault(_REQUEST_ID, call.request_id)
+    remaining = call.time_remaining()
     try:
-        await response.prepare(call.transport)
-        await response.write_eof()
+        # Out here, where no concern sees it: a client that does not read must not hold on to its answer for ever.
+        async with asyncio.timeout(None if remaining is None else max(remaining, _LAST_WORDS)) as limit:
+            await response.prepare(call.transport)
+            await response.write_eof()
     except ConnectionError:
         response.force_close()  # nobody is left to tell
     except Exception:
+        if limit.expired():
+            _log.info("a response was not read in time", extra={"request_id": call.request_id})
+            _break(call, response)
+            return
         # In `on_response_prepare` of the service: the caller sees a broken connection.
         _log.exception("a response could not be sent", extra={"request_id": call.request_id})
         _break(call, response)
@@ -225,7 +248,12 @@ async def _send(call: HttpCall, response: web.StreamResponse) -> None:
 def _break(call: HttpCall, response: web.StreamResponse) -> None:
     call.sent = response
     response.force_close()
-    if (transport := call.transport.transport) is not None:
+    transport = call.transport.transport
+    if transport is None:
+        return
+    if transport.get_write_buffer_size():
+        transport.abort()  # to close it would be to wait, for as long as the client likes, until it has read all that
+    else:
         transport.close()
 
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import traceback
+import zlib
 from collections.abc import Awaitable, Callable
+from types import FrameType
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from chassis.call import Call
 from chassis.errors import Cancelled, ChassisError, InvalidInput, NotFound, code_of_http_status, from_status
@@ -16,8 +19,11 @@ Application = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # What goes wrong inside of these goes wrong with the body that the caller sent.
 _BODY_READERS = frozenset(
-    reader.__code__ for reader in (web.BaseRequest.text, web.BaseRequest.json, web.BaseRequest.post)
+    reader.__code__
+    for reader in (web.BaseRequest.text, web.BaseRequest.json, web.BaseRequest.post, web.BaseRequest.multipart)
 )
+# What aiohttp and the codecs say of a body that is not what it claims to be.
+_FOR_THE_BODY = (HttpProcessingError, ValueError, LookupError, RuntimeError, AssertionError, zlib.error)
 
 
 class HandlerEnd:
@@ -39,8 +45,8 @@ class HandlerEnd:
             if _is_open(request):
                 raise  # a connection of the handler's own, to somewhere else
             raise _gone(error) from error
-        except (ValueError, LookupError, RecursionError) as error:
-            if not _is_about_the_body(error):
+        except _FOR_THE_BODY as error:
+            if not _is_about_the_body(error, request):
                 raise
             raise _unreadable(error) from error
         if not isinstance(response, web.StreamResponse):
@@ -101,8 +107,15 @@ def _gone(error: ConnectionError) -> ChassisError:
     return Cancelled("the client went away", detail=str(error))
 
 
-def _is_about_the_body(error: Exception) -> bool:
-    return any(frame.f_code in _BODY_READERS for frame, _ in traceback.walk_tb(error.__traceback__))
+def _is_about_the_body(error: Exception, request: web.Request) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(frame.f_code in _BODY_READERS or _reads_parts_of(request, frame) for frame in frames)
+
+
+def _reads_parts_of(request: web.Request, frame: FrameType) -> bool:
+    # `request.multipart()` gives readers that handlers use by themselves. What they read tells them from those for the
+    # answer of another service.
+    return getattr(frame.f_locals.get("self"), "_content", None) is request.content
 
 
 def _unreadable(error: Exception) -> ChassisError:

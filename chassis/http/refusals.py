@@ -16,7 +16,7 @@ class BodyTooLarge(ResourceExhausted):
 
 
 class HeaderTooLarge(ResourceExhausted):
-    """The request line or a header is longer than the server takes (RFC 6585, section 5)."""
+    """The request line or the headers, one or all together, are longer than the server takes (RFC 6585, section 5)."""
 
     meaning = Meaning(StatusCode.RESOURCE_EXHAUSTED, 431, Verdict.DEAD_LETTER, logging.INFO)
 

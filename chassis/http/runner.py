@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from chassis.errors import ChassisError, InvalidInput
 from chassis.http.edge import Edge
@@ -20,6 +20,9 @@ _log = logging.getLogger("chassis.http")
 _KEEPALIVE_TIMEOUT = 75.0
 # Seconds for what is left on connections once all requests have ended.
 _CLOSING_TIMEOUT = 0.5
+_FAULTS_OF_BODIES = (web.RequestPayloadError, HttpProcessingError)
+# What aiohttp says of it; it has no class of its own.
+_TOO_MANY = "Too many headers received"
 
 
 class _Protocol(web.RequestHandler):
@@ -35,6 +38,12 @@ class _Protocol(web.RequestHandler):
         super().connection_lost(exc)
         self._edge.disconnected(self)
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # The rest of a body is read when its request is answered, and told: what is wrong with it is no error of ours,
+        # and nothing that anybody who can reach the port may fill the log with.
+        log = self.log_debug if isinstance(kw.get("exc_info"), _FAULTS_OF_BODIES) else super().log_exception
+        log(*args, **kw)
+
     def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
             return await self._edge.refuse(cast(web.Request, request), self._told(err_info.exc))
@@ -45,6 +54,8 @@ class _Protocol(web.RequestHandler):
         # aiohttp's texts quote what was sent, which belongs into no answer; the log gets the kind of it.
         if isinstance(error, LineTooLong):
             return HeaderTooLarge(f"the request line or a header is longer than {self.max_field_size} bytes")
+        if error.args == (_TOO_MANY,):
+            return HeaderTooLarge(f"the request has more than {self.max_headers} headers")
         return InvalidInput("the request is malformed HTTP", detail=type(error).__name__)
 
 

@@ -20,7 +20,7 @@ class HttpServer(Component):
     """The HTTP sidecar: health, metrics and the service's own routes, behind one stack of interceptors.
 
     `routes` is given aiohttp's Application, to register whatever aiohttp can serve. Port 0 takes a free one; `port`
-    says which, once started. `max_header_bytes` is the limit for the request line and for each header,
+    says which, once started. `max_header_bytes` is the limit for the request line, and for all headers together;
     `request_timeout` how many seconds a request may take (None: any time), and `grace` how many running requests get
     when the server stops.
 
@@ -53,7 +53,9 @@ class HttpServer(Component):
         self._routes = routes
         self._own = OwnRoutes(health, metrics, metrics_path)
         self._max_body_bytes = max_body_bytes
-        self._edge = Edge(interceptors, timeout=request_timeout, probes=self._own.paths)
+        self._edge = Edge(
+            interceptors, timeout=request_timeout, max_header_bytes=max_header_bytes, probes=self._own.paths
+        )
         self._options = {"max_line_size": max_header_bytes, "max_field_size": max_header_bytes}
         self._runner: Runner | None = None
         self._listener: asyncio.Server | None = None

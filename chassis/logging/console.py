@@ -10,14 +10,13 @@ from typing import Any
 
 from chassis.logging.call_line import CallLine, fields_of_call
 from chassis.logging.line import Lines, level_name
-from chassis.logging.plain import one_line
+from chassis.logging.plain import one_line, without_controls
 
 _MESSAGE_WIDTH = 28
 _SHOWN_ELSEWHERE = frozenset(
     {"timestamp", "level", "message", "service_name", "logger", "trace_id", "span_id", "stack"}
 )
 _BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 _DIM, _RED, _RESET = "\x1b[2m", "\x1b[31m", "\x1b[0m"
 _COLOURS = {"debug": _DIM, "info": "\x1b[32m", "warn": "\x1b[33m", "error": _RED, "fatal": "\x1b[1;31m"}
@@ -52,25 +51,26 @@ class ConsoleLines(logging.Formatter):
             shown.append(self._field("logger", fields["logger"]))
         if "trace_id" in fields:
             shown.append(self._paint(_DIM, f"trace={_value(fields['trace_id'])[:8]}"))
-        message = _safe(fields["message"])
+        message = without_controls(fields["message"])
         line = " ".join(
             [
                 self._paint(_DIM, clock),
                 self._paint(_COLOURS[level], f"{level.upper():5}"),
-                _safe(fields["service_name"]),
+                without_controls(fields["service_name"]),
                 f"{message:{_MESSAGE_WIDTH}}" if shown else message,
                 *shown,
             ]
         )
         for row in fields.get("stack", "").splitlines():
-            line += f"\n    {self._paint(_DIM, _safe(row))}"
+            line += f"\n    {self._paint(_DIM, without_controls(row))}"
         return line
 
     def _is_shown(self, key: str) -> bool:
         return key not in _SHOWN_ELSEWHERE and key not in self._lines.constants
 
     def _field(self, key: str, value: Any) -> str:
-        return self._paint(_DIM, f"{_safe(key)}=") + self._paint(_RED if key == "error" else "", _value(value))
+        name = self._paint(_DIM, f"{without_controls(key)}=")
+        return name + self._paint(_RED if key == "error" else "", _value(value))
 
     def _paint(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour and colour else text
@@ -80,9 +80,3 @@ def _value(value: Any) -> str:
     if isinstance(value, str) and _BARE.fullmatch(value):
         return one_line(value)
     return one_line(json.dumps(value, ensure_ascii=False))
-
-
-def _safe(text: str) -> str:
-    """Keep a text on its line, and from steering the terminal."""
-    escaped = _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\n", "\\n"))
-    return one_line(escaped)

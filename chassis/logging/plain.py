@@ -28,6 +28,9 @@ _LARGEST_NUMBERS = range(-(2**63), 2**64)  # what readers of JSON keep as a numb
 # marks that turn the direction of text around, and halves of surrogate pairs.
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# What JSON escapes by itself and plain text does not. Tabs do no harm there, and the line end has a name.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")
+
 
 def plain(value: object) -> Any:
     """Give a value as None, bool, number, text, list or dict: bounded, never circular, never raising.
@@ -82,6 +85,16 @@ def one_line(line: str) -> str:
     if line.isascii() and "\x7f" not in line:
         return line
     return _UNSAFE.sub(_escaped, line)
+
+
+def without_controls(text: str) -> str:
+    """Escape what would end a line of text, or steer the terminal that it is shown on.
+
+    >>> without_controls("a-1\\nINFO all is well\\x1b[2J")
+    'a-1\\\\nINFO all is well\\\\x1b[2J'
+    """
+    escaped = _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\n", "\\n"))
+    return one_line(escaped)
 
 
 def _escaped(match: re.Match[str]) -> str:

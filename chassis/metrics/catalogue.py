@@ -51,7 +51,7 @@ HTTP_REQUEST_DURATION = histogram(
 )
 HTTP_REQUEST_SIZE = histogram(
     "http_request_size_bytes",
-    "Size of the body of HTTP requests, where it is known.",
+    "Size of the body of HTTP requests: what arrived of it, without its compression.",
     ("method", "path"),
     SIZE_BUCKETS,
 )

@@ -144,7 +144,8 @@ class ServiceChassis:
     def channel(self, target: str, **options: Any) -> grpc.aio.Channel:
         """Open a channel to another service, under this service's observers; closed with it.
 
-        Takes what `chassis.client.channel` takes. Channels to one target with the same options are one.
+        Takes what `chassis.client.channel` takes. Channels to one target with the same options are one, and a lambda is
+        the same only as itself: keep the channel, or give `interceptors` and `token` functions that have a name.
         """
         return self._assembly.channels.open(target, options)
 

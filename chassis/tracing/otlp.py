@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from base64 import b64encode
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from chassis.address import Address
 from chassis.component import StartError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _TRACES_PATH = "/v1/traces"
+# RFC 3986, section 3.2.1: what stands in a user and a password as it is, and the % of what does not.
+_PLAIN_IN_USER = "!$&'()*+,;=:%"
 
 
 def otlp_exporter(endpoint: str, mode: Literal["grpc", "http"], *, insecure: bool) -> SpanExporter:
     """Make what sends spans to `endpoint`, as OTLP over gRPC or over HTTP.
 
     The scheme of a URL decides about TLS; without one, `insecure` does (OpenTelemetry Protocol Exporter, 1.40).
-    Raises StartError where OpenTelemetry refuses the address or its own variables.
+    Raises StartError where OpenTelemetry refuses the address or its own variables, and where it has two meanings.
     """
+    if Address.of(endpoint).is_ambiguous:
+        # One reader's password is the other's query: neither spans nor secrets may go where nobody meant them to.
+        raise StartError(
+            f"spans cannot be sent to {target_name(endpoint)}: its address has an @ behind a ? or #; "
+            "write %3F and %23 for those of a password, or %40 for the @ of a query"
+        )
     try:
         if mode == "grpc":
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
@@ -44,7 +53,7 @@ def is_plain(endpoint: str, insecure: bool) -> bool:
     >>> is_plain("collector:4317", insecure=True)
     True
     """
-    scheme = endpoint.partition("://")[0] if "://" in endpoint else ""
+    scheme = Address.of(endpoint).scheme
     return scheme == "http" if scheme in ("http", "https") else insecure
 
 
@@ -54,7 +63,10 @@ def http_url(endpoint: str, insecure: bool) -> str:
     >>> http_url("collector:4318", insecure=True), http_url("https://otel.example/in/v1/traces", insecure=False)
     ('http://collector:4318/v1/traces', 'https://otel.example/in/v1/traces')
     """
-    url = endpoint if "://" in endpoint else f"{'http' if insecure else 'https'}://{endpoint}"
+    scheme, user, *_ = Address.of(endpoint)
+    url = endpoint if scheme else f"{'http' if insecure else 'https'}://{endpoint}"
+    # With a / in it as it is, libraries would take half of a password for the port, and say so in their errors.
+    url = url.replace(f"{user}@", f"{quote(user, safe=_PLAIN_IN_USER)}@", 1) if user else url
     return url.rstrip("/") + _TRACES_PATH if urlsplit(url).path in ("", "/") else url
 
 
@@ -64,8 +76,8 @@ def without_credentials(endpoint: str) -> str:
     >>> without_credentials("https://user:s3cret@otel.example:4317/?key=1"), without_credentials("collector:4317")
     ('https://otel.example:4317/', 'collector:4317')
     """
-    scheme, separator, rest = endpoint.rpartition("://")
-    return scheme + separator + rest.partition("?")[0].rpartition("@")[2]
+    scheme, _, place, _ = Address.of(endpoint)
+    return f"{scheme}://{place}" if scheme else place
 
 
 def credentials(endpoint: str) -> dict[str, str] | None:
@@ -74,8 +86,8 @@ def credentials(endpoint: str) -> dict[str, str] | None:
     >>> credentials("https://user:s3cret@otel.example:4317")
     {'authorization': 'Basic dXNlcjpzM2NyZXQ='}
     """
-    user, separator, _ = endpoint.rpartition("://")[2].partition("?")[0].rpartition("@")
-    return {"authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"} if separator else None
+    user = Address.of(endpoint).credentials
+    return {"authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"} if user else None
 
 
 def secrets_in(endpoint: str) -> list[str]:
@@ -84,16 +96,15 @@ def secrets_in(endpoint: str) -> list[str]:
     >>> secrets_in("https://user:s3cret@otel.example:4317/?key=1"), secrets_in("collector:4317")
     (['user:s3cret', 's3cret', 'key=1'], [])
     """
-    rest, _, query = endpoint.rpartition("://")[2].partition("?")
-    user = rest.rpartition("@")[0]
+    _, user, _, query = Address.of(endpoint)
     return [each for each in (user, user.partition(":")[2], query) if each]
 
 
 def target_name(endpoint: str) -> str:
-    """The address as it may be logged: without the credentials that a URL can hold.
+    """The address as it may be logged: host and port, without what else a URL can hold.
 
-    >>> target_name("https://user:s3cret@otel.example:4318/v1/traces"), target_name("collector:4317")
+    >>> target_name("https://user:s3cret@otel.example:4318/v1/traces"), target_name("collector:4317?key=s3cret")
     ('otel.example:4318', 'collector:4317')
     """
-    rest = endpoint.partition("://")[2] or endpoint
-    return rest.partition("/")[0].rpartition("@")[2] or endpoint.partition("?")[0].rpartition("@")[2]
+    place = Address.of(endpoint).place
+    return place.partition("/")[0] or place

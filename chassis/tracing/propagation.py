@@ -5,11 +5,19 @@ Sources: W3C Trace Context (traceparent, tracestate), W3C Baggage.
 
 from __future__ import annotations
 
+import re
+
 from chassis.call import Call
 
 # What the two specifications ask everyone to carry; more than that is left behind.
 MAX_TRACESTATE_LENGTH = 512
 MAX_BAGGAGE_LENGTH = 8192
+# W3C Trace Context level 1, section 3.3.1: up to 32 members, some of which may be empty.
+_MAX_MEMBERS = 32
+_KEY = r"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_VALUE = r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_MEMBER = rf" *(?:(?:{_KEY})={_VALUE} *)?"
+_TRACESTATE = re.compile(rf"{_MEMBER}(?:,{_MEMBER})*")
 
 
 def hand_on(call: Call) -> None:
@@ -36,8 +44,12 @@ def hand_on(call: Call) -> None:
 
 
 def tracestate_of(call: Call) -> str | None:
-    """The `tracestate` that a call came with, if it can be sent on."""
-    return _header(call, "tracestate", MAX_TRACESTATE_LENGTH)
+    """The `tracestate` that a call came with, if it is one and can be sent on."""
+    value = _header(call, "tracestate", MAX_TRACESTATE_LENGTH)
+    # Looked at before OpenTelemetry does, which writes a warning for each that is none: callers write no log.
+    if value is None or value.count(",") >= _MAX_MEMBERS or _TRACESTATE.fullmatch(value) is None:
+        return None
+    return value
 
 
 def baggage_of(call: Call) -> str | None:

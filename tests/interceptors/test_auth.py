@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from cqi.testing.v1 import echo_pb2 as pb
+from cqi.testing.v1 import echo_pb2_grpc as rpc
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Call, Kind, Method, Principal, compose, current_principal
-from chassis.errors import PermissionDenied, Unauthorized
+from chassis.client import channel
+from chassis.errors import PermissionDenied, Temporary, Unauthorized
 from chassis.metrics import Metrics
 from interceptors import AuthInterceptor, MetricsInterceptor
-from tests.interceptors.echo_kit import Recording, Scripted, Serving
+from tests.interceptors.echo_kit import Recording, Scripted, Serving, failing
 
 TOKEN = "key-of-a-caller-0123456789"
 BEARER = [("authorization", f"Bearer {TOKEN}")]
@@ -209,10 +211,58 @@ async def test_what_an_authenticator_failed_with_is_counted_and_told_to_the_log_
     assert error.details() == "credentials can not be checked right now"
     detail = recording.calls[0].error.detail
     assert re.fullmatch(r"KeyError in raising\.<locals>\.answer \(test_auth\.py:\d+\)", detail)
+    lines = counted(metrics)
+    assert [line.split()[-1] for line in lines if 'status_code="UNAVAILABLE",system="grpc"' in line] == ["1.0"]
+    assert len(lines) == 1
+
+
+def counted(metrics: Metrics) -> list[str]:
     _, page = metrics.exposition("")
-    counted = [line for line in page.decode().splitlines() if line.startswith("svc_auth_failures_total{")]
-    assert [line.split()[-1] for line in counted if 'status_code="UNAVAILABLE",system="grpc"' in line] == ["1.0"]
-    assert len(counted) == 1
+    return [line for line in page.decode().splitlines() if line.startswith("svc_auth_failures_total{")]
+
+
+@pytest.mark.parametrize(
+    ("remote", "code", "message"),
+    [
+        ("UNAUTHENTICATED", "UNAUTHENTICATED", "invalid or expired credentials"),
+        ("PERMISSION_DENIED", "UNAVAILABLE", "credentials can not be checked right now"),
+        ("NOT_FOUND", "UNAVAILABLE", "credentials can not be checked right now"),
+        ("INTERNAL", "UNAVAILABLE", "credentials can not be checked right now"),
+        ("UNAVAILABLE", "UNAVAILABLE", "credentials can not be checked right now"),
+    ],
+)
+async def test_what_a_service_says_that_an_authenticator_asks_is_not_said_of_the_call(
+    serving: Serving, recording: Recording, remote: str, code: str, message: str
+) -> None:
+    identity, inner, metrics = await serving.composed(), Recording(), Metrics("svc")
+
+    async with channel(identity.address) as to_identity:
+        stub = rpc.EchoServiceStub(to_identity)
+
+        async def ask(token: str) -> Principal:
+            await stub.Echo(failing(remote, f"nothing is known of {token}"))
+            raise AssertionError("it does not fail")
+
+        auth = AuthInterceptor(Answering(ask), metrics=metrics)
+        echo = await serving.composed(MetricsInterceptor(metrics), recording, auth, inner)
+        error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert (error.code().name, error.details(), recording.codes) == (code, message, [code])
+    assert recording.calls[0].error.detail == f"/cqi.testing.v1.EchoService/Echo answered {remote}"
+    assert inner.calls == []
+    assert [line.split()[-1] for line in counted(metrics) if f'"{code}"' in line] == ["1.0"]
+    assert len(counted(metrics)) == 1
+
+
+async def test_a_database_of_an_authenticator_that_is_away_is_counted(serving: Serving, recording: Recording) -> None:
+    metrics = Metrics("svc")
+    auth = AuthInterceptor(Answering(raising(Temporary("no connection"))), metrics=metrics)
+    echo = await serving.composed(MetricsInterceptor(metrics), recording, auth)
+
+    await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER))
+
+    assert recording.codes == ["UNAVAILABLE"]
+    assert [line.split()[-1] for line in counted(metrics) if '"UNAVAILABLE"' in line] == ["1.0"]
 
 
 async def test_an_authenticator_that_does_not_answer_lets_nobody_through(

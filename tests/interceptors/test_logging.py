@@ -448,6 +448,18 @@ async def test_without_logs_any_set_up_of_the_standard_library_shows_it(caplog: 
     assert (facts["code"], facts["peer"], facts["trace_id"]) == ("NOT_FOUND", "ipv4:127.0.0.1:4000", TRACE.trace_id)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x0b", "\x1b[2K\r", "\x85", "\u2028"])
+async def test_without_logs_no_caller_writes_a_line_of_its_own(caplog: pytest.LogCaptureFixture, end: str) -> None:
+    forged = "INFO chassis.call grpc call completed: /pkg.Payments/Pay OK in 1 ms"
+
+    caplog.set_level(logging.INFO)
+    await run(LoggingInterceptor(), ACall(SERVED), NotFound.of("asset", f"x{end}{forged}"))
+    (message,) = caplog.messages
+    assert message.splitlines() == [message]
+    assert message.isprintable()
+    assert message.endswith(forged)
+
+
 async def test_without_logs_http_and_events_are_named_by_path_and_topic(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for method in (http(), HANDLED):

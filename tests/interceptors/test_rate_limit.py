@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+import grpc
 import pytest
 from aiohttp import ClientSession, web
 from cqi.testing.v1 import echo_pb2 as pb
+from cqi.testing.v1 import echo_pb2_grpc as rpc
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -438,6 +443,42 @@ class Shop(ServiceChassis):
 
 
 CONFIG: Mapping[str, object] = {"auth.api_keys": ["a:the-key-of-caller-a", "b:the-key-of-caller-b"]}
+
+
+class Exchange(ServiceChassis):
+    name = "exchange"
+
+    def interceptors(self, default: list[Interceptor]) -> list[Interceptor]:
+        return behind_auth(default, RateLimitInterceptor(Rule(TokenBucket(rate=1 / 60, burst=2))))
+
+    def register(self, server: Any) -> None:
+        rpc.add_EchoServiceServicer_to_server(EchoServicer(), server)
+
+
+async def test_a_caller_without_tokens_is_told_when_to_come_again_and_the_other_has_all_of_its_own() -> None:
+    async with (
+        running(Exchange, CONFIG) as exchange,
+        grpc.aio.insecure_channel(exchange.service.grpc_address) as opened,
+    ):
+        stub: Any = rpc.EchoServiceStub(opened)
+
+        async def ask(key: str) -> Any:
+            return await stub.Echo(
+                pb.EchoRequest(), metadata=[("authorization", f"Bearer the-key-of-caller-{key}")], timeout=20
+            )
+
+        told = [(await ask(key)).facts["principal"] for key in ("a", "a", "b")]
+        assert told == ["service:a", "service:a", "service:b"]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask("a")
+        await ask("b")  # its second one
+
+    assert refused.value.code() is StatusCode.RESOURCE_EXHAUSTED
+    seen: Any = refused.value
+    status, retry = rpc_status.from_call(seen), RetryInfo()
+    assert status is not None
+    assert any(detail.Unpack(retry) for detail in status.details)
+    assert 30 < retry.retry_delay.ToTimedelta().total_seconds() <= 60
 
 
 async def test_http_requests_are_refused_with_429_and_the_time_to_wait() -> None:

@@ -184,7 +184,7 @@ async def test_a_server_that_says_it_does_not_serve_is_not_called(serving: Servi
             await stub.Echo(pb.EchoRequest())
         waiting = asyncio.ensure_future(_text(stub.Echo(pb.EchoRequest(text="served"), wait_for_ready=True)))
         await asyncio.sleep(0)
-        await health.turn(True)
+        health.turn(True)
         assert await waiting == "served"
 
     assert [call.method.name for call in recording.calls if call.method.name == "Echo"] == ["Echo"]

@@ -8,19 +8,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from chassis.call import Interceptor, current_call
+from chassis.call import Interceptor
 from chassis.errors import (
     TABLE,
     ChassisError,
-    InvalidInput,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
     Temporary,
     Unauthorized,
 )
-from chassis.http import HttpCall
-from interceptors.deadline import DeadlineInterceptor
 from interceptors.errors import ErrorsInterceptor
 from interceptors.recovery import RecoveryInterceptor
 
@@ -268,87 +265,7 @@ async def test_an_unknown_path_tells_nothing_to_who_is_not_known(serve: Any, rec
     assert recording.last.code == "UNAUTHENTICATED"
 
 
-# Bodies.
-
-
-async def reading_json(request: web.Request) -> web.Response:
-    return web.json_response(await request.json())
-
-
-async def test_a_body_that_is_no_json_is_the_callers_mistake(serve: Any, recording: Any) -> None:
-    sidecar = await serve(answering(reading_json))
-    status, body, _ = await sidecar.ask("POST", "/x", data=b'{"a": nope, "s3cret": 1}')
-    assert (status, body["code"]) == (400, "INVALID_ARGUMENT")
-    assert body["error"] == "the request's body is not JSON: Expecting value, line 1, column 7"
-    assert isinstance(recording.last.call.error, InvalidInput)
-    assert recording.last.request_size == 24
-
-
-@pytest.mark.parametrize(
-    ("data", "headers", "text"),
-    [
-        (b"", {}, "the request's body is not JSON: Expecting value, line 1, column 1"),
-        (b"\xff\xfe", {}, "the request's body is not text in utf-8"),
-        (b"{}", {"Content-Type": "application/json; charset=klingon"}, "the request's body could not be read"),
-        (b"[" * 200_000, {}, "the request's body could not be read"),
-        (b"1" * 5000, {}, "the request's body could not be read"),
-    ],
-    ids=["empty", "no text", "unknown charset", "too deep", "too many digits"],
-)
-async def test_whatever_is_wrong_with_a_body_is_the_callers_mistake(
-    serve: Any, data: bytes, headers: dict[str, str], text: str
-) -> None:
-    status, body, _ = await (await serve(answering(reading_json))).ask("POST", "/x", data=data, headers=headers)
-    assert (status, body["error"]) == (400, text)
-
-
-async def test_other_json_that_a_handler_reads_is_its_own_matter(serve: Any) -> None:
-    async def handler(request: web.Request) -> web.Response:
-        await request.json()
-        json.loads("{upstream")
-        return web.Response()
-
-    assert (await (await serve(answering(handler))).ask("POST", "/x", data=b"{}"))[0] == 500
-
-
-async def test_a_body_that_is_too_large_is_refused(serve: Any, recording: Any) -> None:
-    sidecar = await serve(answering(reading_json), max_body_bytes=1000)
-    status, body, _ = await sidecar.ask("POST", "/x", data=b'"' + b"a" * 998 + b'"')
-    assert (status, len(body)) == (200, 998)
-    status, body, _ = await sidecar.ask("POST", "/x", data=b'"' + b"a" * 999 + b'"')
-    assert (status, body["code"]) == (413, "RESOURCE_EXHAUSTED")
-    assert body["error"].startswith("the request's body is too large: Maximum request body size 1000 exceeded")
-    assert recording.last.figures[:2] == ("RESOURCE_EXHAUSTED", 413)
-
-
-async def test_a_body_in_chunks_is_measured_as_well(serve: Any, recording: Any) -> None:
-    async def chunks() -> Any:
-        for _ in range(10):
-            yield b"1" * 10
-
-    sidecar = await serve(answering(reading_json), max_body_bytes=100)
-    assert (await sidecar.ask("POST", "/x", data=chunks()))[0] == 200
-    assert recording.last.request_size == 100
-    sidecar = await serve(answering(reading_json), max_body_bytes=99)
-    assert (await sidecar.ask("POST", "/x", data=chunks()))[0] == 413
-
-
-async def test_a_deadline_is_given_where_the_server_has_one(serve: Any) -> None:
-    seen: list[float | None] = []
-
-    async def handler(request: web.Request) -> web.Response:
-        call = current_call()
-        assert isinstance(call, HttpCall)
-        seen.append(call.time_remaining())
-        return web.Response()
-
-    await (await serve(answering(handler))).get("/x")
-    sidecar = await serve(answering(handler), request_timeout=30.0)
-    await sidecar.get("/x")
-    await sidecar.get("/x", headers={"Upgrade": "websocket"})
-    assert (seen[0], seen[2]) == (None, None)
-    assert seen[1] is not None
-    assert 0 < seen[1] <= 30
+# Hooks of the service.
 
 
 async def test_a_hook_that_breaks_a_response_is_logged_and_breaks_the_connection(
@@ -369,17 +286,6 @@ async def test_a_hook_that_breaks_a_response_is_logged_and_breaks_the_connection
 
 
 # With the interceptors that a service has.
-
-
-async def test_a_request_that_takes_too_long_is_ended(serve: Any, recording: Any) -> None:
-    async def slow(request: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        return web.Response()
-
-    sidecar = await serve(answering(slow), interceptors=[recording, DeadlineInterceptor()], request_timeout=0.01)
-    status, body, _ = await sidecar.get("/x")
-    assert (status, body["code"]) == (504, "DEADLINE_EXCEEDED")
-    assert recording.last.figures[:2] == ("DEADLINE_EXCEEDED", 504)
 
 
 async def test_a_crash_is_told_alike_with_errors_and_recovery_around_it(serve: Any, recording: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -136,10 +137,23 @@ async def test_a_header_within_the_limit_is_taken(serve: Any) -> None:
     assert (status, len(body["values"][0])) == (200, 4900)
 
 
-async def test_too_many_headers_are_refused(serve: Any) -> None:
+async def test_too_many_headers_are_refused(serve: Any, recording: Any) -> None:
     headers = [b"X-%d: 1" % number for number in range(1000)]
-    status, _, _ = parts(await (await serve(routes)).raw(request(b"GET /headers HTTP/1.1", b"Host: x", *headers)))
-    assert status in (400, 431)
+    status, _, body = parts(await (await serve(routes)).raw(request(b"GET /headers HTTP/1.1", b"Host: x", *headers)))
+    assert (status, body["error"]) == (431, "the request has more than 128 headers")
+    assert recording.last.figures[:2] == ("RESOURCE_EXHAUSTED", 431)
+
+
+async def test_headers_that_are_too_long_together_are_refused(serve: Any, recording: Any) -> None:
+    sidecar = await serve(routes, max_header_bytes=2000)
+    fixed = len(b"Host" + b"x" + b"Connection" + b"close")
+    for more, expected in ((0, 200), (1, 431)):
+        headers = [b"X-%02d: " % number + b"a" * 95 for number in range(10)]  # 99 bytes each
+        rest = b"Y: " + b"a" * (2000 - fixed - 990 - 1 + more)
+        status, _, body = parts(await sidecar.raw(request(b"GET /headers HTTP/1.1", b"Host: x", *headers, rest)))
+        assert status == expected
+    assert (body["code"], body["error"]) == ("RESOURCE_EXHAUSTED", "the headers are longer than 2000 bytes together")
+    assert recording.last.figures[:2] == ("RESOURCE_EXHAUSTED", 431)
 
 
 async def test_an_expectation_that_can_not_be_met_is_refused(serve: Any, recording: Any) -> None:
@@ -173,6 +187,22 @@ async def test_a_compressed_body_that_is_none_is_refused(serve: Any) -> None:
     headers = {"Content-Encoding": "gzip"}
     status, body, _ = await sidecar.ask("POST", "/read", data=b"this is not gzip", headers=headers)
     assert (status, body["error"]) == (400, "the request's body is malformed")
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+@pytest.mark.parametrize("path", [b"/read", b"/health/live", b"/nothing"])
+async def test_a_stranger_fills_no_log_with_bodies_that_are_not_what_they_claim(
+    serve: Any, guarding: Any, caplog: pytest.LogCaptureFixture, path: bytes, encoding: bytes
+) -> None:
+    async def reading(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    sidecar = await serve(lambda app: app.router.add_post("/read", reading), interceptors=[guarding])
+    lines = [b"Host: x", b"Authorization: Bearer s3cret" if path == b"/read" else b"X: y"]
+    for verb in (b"GET", b"POST"):
+        raw = request(verb + b" " + path + b" HTTP/1.1", *lines, b"Content-Encoding: " + encoding, b"Content-Length: 4")
+        assert b" 500 " not in await sidecar.raw(raw + b"abcd")
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 async def test_paths_are_told_as_they_were_sent(serve: Any, recording: Any) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 
 from chassis.component import StartError
 from chassis.tracing import Tracing
+from chassis.tracing.otlp import secrets_in, target_name, without_credentials
 
 
 def names(request: pb.ExportTraceServiceRequest) -> list[str]:
@@ -39,12 +41,19 @@ def grpc_collector() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.fixture
-def http_collector() -> Iterator[tuple[str, list[str]]]:
+def users() -> list[str | None]:
+    """Who sent something to the collector, as the header says it."""
+    return []
+
+
+@pytest.fixture
+def http_collector(users: list[str | None]) -> Iterator[tuple[str, list[str]]]:
     received: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            users.append(self.headers["authorization"])
             received.extend([self.path, *names(pb.ExportTraceServiceRequest.FromString(body))])
             self.send_response(200)
             self.end_headers()
@@ -111,6 +120,55 @@ async def test_what_is_said_of_a_collector_that_refuses_has_no_credentials(
     assert "spans are lost" in caplog.text
     assert "s3cret" not in caplog.text
     assert "t0ken" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://u:s3cret@otel.example:4318",
+        "https://u:s3cret@otel.example:4318/v1/traces?key=s3cret#s3cret",
+        "https://otel.example:4318?key=s3cret",
+        "https://otel.example:4318#s3cret",
+        "otel.example:4318?key=s3cret",
+        "otel.example:4318/v1?key=s3cret",
+        "u:s3cret@otel.example:4318",
+        # What no standard allows in a password, and people write.
+        "https://u:s3cret/s3cret@otel.example:4318",
+        "https://u:s3cret?s3cret#s3cret@otel.example:4318/",
+        "https://u:s3cret@s3cret://s3cret@otel.example:4318",
+        "u:s3cret://s3cret@otel.example:4318",
+        "https://u:s3cret:4318/@otel.example:4318",
+    ],
+)
+def test_the_name_of_a_collector_has_no_part_of_its_secrets(endpoint: str) -> None:
+    assert target_name(endpoint) == "otel.example:4318"
+    assert "s3cret" not in without_credentials(endpoint)
+    assert any("s3cret" in each for each in secrets_in(endpoint))
+
+
+@pytest.mark.parametrize("address", ["unix:///run/otel.sock", "u:s3cret@collector", "collector"])
+def test_a_collector_without_a_host_or_a_port_has_a_name(address: str) -> None:
+    assert target_name(address) == ("/run/otel.sock" if "unix" in address else "collector")
+
+
+@pytest.mark.parametrize("mode", ["grpc", "http"])
+@pytest.mark.parametrize("endpoint", ["http://u:s3cret?s3cret@collector:4317", "http://collector:4317/?key=s3cret@b"])
+async def test_an_address_with_two_meanings_is_sent_nothing(mode: Literal["grpc", "http"], endpoint: str) -> None:
+    with pytest.raises(
+        StartError, match=r"spans cannot be sent to \w+(:4317)?: .* write %3F and %23 .* or %40"
+    ) as told:
+        await Tracing("cqar", endpoint=endpoint, export_mode=mode).start()
+    assert "s3cret" not in str(told.value)
+
+
+async def test_a_password_with_a_slash_reaches_a_collector_over_http(
+    http_collector: tuple[str, list[str]], users: list[str | None]
+) -> None:
+    address, received = http_collector
+    endpoint = f"http://u:s3/c%20r@t@{address}"
+    await send(Tracing("cqar", sample_rate=1, endpoint=endpoint, export_mode="http"))
+    assert received == ["/v1/traces", "work"]
+    assert users == [f"Basic {b64encode(b'u:s3/c r@t').decode()}"]
 
 
 async def test_user_and_password_of_the_address_reach_a_collector_over_grpc() -> None:

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.trace import TraceState
 
 from chassis.call import Call, Kind, Method
 from chassis.tracing import hand_on
+from chassis.tracing.propagation import tracestate_of
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
@@ -35,6 +41,69 @@ def test_trace_context_and_baggage_go_on_as_they_came() -> None:
 def test_headers_that_came_several_times_are_joined() -> None:
     parent = Received(("traceparent", TRACEPARENT), ("tracestate", "a=1"), ("tracestate", "b=2"))
     assert sent_on(parent)["tracestate"] == "a=1,b=2"
+
+
+@pytest.mark.parametrize(
+    "tracestate",
+    [
+        "a=1",
+        "a0/_-*=1",
+        "0tenant@system=x",
+        "a=1, b=2 ,,c= two words",
+        f"a={'x' * 256}",
+        f"{'a' * 256}=1",
+        ",".join(f"k{number}=1" for number in range(32)),
+    ],
+)
+def test_a_tracestate_goes_on_as_it_came(tracestate: str) -> None:
+    parent = Received(("traceparent", TRACEPARENT), ("tracestate", tracestate))
+    assert sent_on(parent)["tracestate"] == tracestate
+    assert TraceState.from_header([tracestate])
+
+
+@pytest.mark.parametrize(
+    "tracestate",
+    [
+        "???",
+        "a",
+        "a=",
+        "=1",
+        "A=1",
+        "0a=1",
+        "a=1,b",
+        "a=1=2",
+        "a b=1",
+        "a=1;b=2=",
+        "a@B=1",
+        "a@=1",
+        f"a={'x' * 257}",
+        f"{'a' * 257}=1",
+        ",".join(f"k{number}=1" for number in range(33)),
+    ],
+)
+def test_a_tracestate_that_is_none_goes_nowhere(tracestate: str) -> None:
+    parent = Received(("traceparent", TRACEPARENT), ("tracestate", tracestate))
+    assert sent_on(parent) == {"traceparent": TRACEPARENT}
+
+
+@settings(max_examples=300)
+@given(st.lists(st.text("aB0_@=, \t;~/", max_size=6), max_size=40).map(",".join))
+def test_of_no_tracestate_that_goes_on_there_is_a_warning_in_the_log(tracestate: str) -> None:
+    said: list[logging.LogRecord] = []
+    logger = logging.getLogger("opentelemetry.trace.span")
+
+    def hear(record: logging.LogRecord) -> bool:
+        said.append(record)
+        return False
+
+    logger.addFilter(hear)
+    try:
+        taken = tracestate_of(Received(("tracestate", tracestate)))
+        if taken is not None:
+            TraceState.from_header([taken])
+    finally:
+        logger.removeFilter(hear)
+    assert said == []
 
 
 def test_a_tracestate_does_not_go_on_without_its_trace() -> None:
