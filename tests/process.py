@@ -158,6 +158,27 @@ class Process:
                 self._read_on.notify_all()
 
 
+def stopped(process: Process, unhindered: Callable[[], Process], *, within: float) -> int:
+    """Have it stop, by SIGTERM, in less than so many seconds; returns the exit code.
+
+    Where it was late, the time of a stop that nothing holds up, of what `unhindered` starts, is not counted: this is
+    what the machine takes for it just now.
+    """
+    took, code = _stop(process)
+    if took >= within:
+        other = unhindered()
+        other.until("service started")
+        took -= _stop(other)[0]
+    assert took < within, f"it took {took:.1f} s to stop"
+    return code
+
+
+def _stop(process: Process) -> tuple[float, int]:
+    began = time.monotonic()
+    code = process.ended(by=signal.SIGTERM)
+    return time.monotonic() - began, code
+
+
 def is_alive(pid: int) -> bool:
     """Whether there is this process, and it has not ended."""
     try:

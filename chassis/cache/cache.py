@@ -131,7 +131,7 @@ class Cache(Component):
         own, or its error. A caller that is cancelled does not end the load while others wait for it. What was loaded
         while the key was set or deleted is not kept.
 
-        Raises what `loader` raises, `InvalidInput` for what cannot be a key.
+        Raises what `loader` raises, `InvalidInput` for what cannot be a key, RuntimeError for loaders in a circle.
 
         >>> import asyncio
         >>> from google.protobuf.wrappers_pb2 import StringValue
@@ -155,8 +155,6 @@ class Cache(Component):
             flight = self._flights.board(name, message_type)
             leads = False
             try:
-                if flight.is_own:
-                    raise RuntimeError(f"the loader of {key} asks for {key} itself, which would wait for ever")
                 if not flight.is_loading:
                     found = await self._read(name, message_type, series)
                     if found is not None and found is not _UNANSWERED:
@@ -237,13 +235,26 @@ class Cache(Component):
                 wanted, given = flight.message_type.__name__, type(message).__name__
                 raise TypeError(f"a loader gave {given} where {wanted} is kept; what does not exist is a NotFound")
             # A cache that has just cost the caller its patience is not asked a second time.
-            if keep and not flight.stale:
+            flight.storing = keep and not flight.stale
+            if flight.storing:
                 await self._store(name, message, ttl, series)
+                if flight.stale:
+                    await self._take_back(name, series)
             else:
                 series.skips.inc()
             return message
         finally:
             self._flights.land(name, flight)
+
+    async def _take_back(self, name: bytes, series: EntitySeries) -> None:
+        """Delete what was stored while the entry was changed: on another connection, a deletion may have been first."""
+        series.skips.inc()
+        try:
+            # Whatever time the call that began the load has left: others would go on reading what is no longer so.
+            await self.backend.delete([name], None)
+        except BackendFailure as failure:
+            series.delete_errors.inc()
+            self._warnings.failing(failure)
 
     async def _ask(self, operation: Operation, request: Callable[..., Awaitable[T]], *arguments: object) -> T:
         left = time_left()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -16,18 +16,25 @@ from chassis.errors import Temporary
 
 M = TypeVar("M", bound=Message)
 
+# The flight whose loader this code is a part of, also in tasks that the loader begins.
+_loading: ContextVar[Flight[Any] | None] = ContextVar("chassis_cache_loading", default=None)
+
 
 class Flight(Generic[M]):
     """Everyone who asks for one entry at the same time; the load, if it comes to that, runs in a task of its own."""
 
-    __slots__ = ("_deadline", "_loads", "_task", "message_type", "stale", "waiting")
+    __slots__ = ("_awaited", "_deadline", "_loads", "_task", "key", "message_type", "stale", "storing", "waiting")
 
-    def __init__(self, message_type: type[M], loads: Background) -> None:
+    def __init__(self, key: bytes, message_type: type[M], loads: Background) -> None:
+        self.key = key
         self.message_type = message_type
         self._loads = loads
         self.waiting = 0
         # The entry was changed since: what is loaded is right for those who wait, and is not kept.
         self.stale = False
+        # What was loaded is being sent to the cache, and may arrive there whoever is cancelled.
+        self.storing = False
+        self._awaited: list[Flight[Any]] = []  # what its loader waits for
         self._task: asyncio.Task[M] | None = None
         self._deadline: float | None = None
 
@@ -35,11 +42,6 @@ class Flight(Generic[M]):
     def is_loading(self) -> bool:
         """Whether a load was begun; it may have ended meanwhile."""
         return self._task is not None
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is the load itself that asks."""
-        return self._task is not None and self._task is asyncio.current_task()
 
     @property
     def ran_out(self) -> bool:
@@ -50,21 +52,49 @@ class Flight(Generic[M]):
         """Begin to load; the caller's trace and identity go along, its cancellation does not."""
         call = current_call()
         self._deadline = None if call is None else call.deadline
-        self._task = self._loads.spawn(loading, context=copy_context())
+        context = copy_context()
+        context.run(_loading.set, self)
+        self._task = self._loads.spawn(loading, context=context)
         self._task.add_done_callback(forget)
 
     async def result(self) -> M:
-        """What was loaded; raises the loader's error."""
+        """What was loaded; raises the loader's error, and RuntimeError where it would never be known."""
         assert self._task is not None
-        await asyncio.wait({self._task})
+        by = _loading.get()
+        if by is None:
+            await asyncio.wait({self._task})
+        else:
+            # Also where two calls each began one of the loads: no chain of callers would show that.
+            if (way := self._way_to(by)) is not None:
+                keys = " > ".join(flight.key.decode() for flight in (by, *way))
+                raise RuntimeError(f"loaders of the cache wait for one another, which would never end: {keys}")
+            by._awaited.append(self)
+            try:
+                await asyncio.wait({self._task})
+            finally:
+                by._awaited.remove(self)
         if self._task.cancelled():
             raise Temporary("the value was not loaded: its loader was cancelled")
         return self._task.result()
 
     def abandon(self) -> None:
         """Nobody waits any more: the work stops."""
+        self.stale = True  # it may take a while to notice, or not; what comes of it is not looked for by deletions
         if self._task is not None:
             self._task.cancel()
+
+    def _way_to(self, other: Flight[Any]) -> list[Flight[Any]] | None:
+        """Who waits for whom, from this flight to another one; None where this one does not wait for that."""
+        ways: list[list[Flight[Any]]] = [[self]]
+        seen = {self}
+        while ways:
+            way = ways.pop()
+            if way[-1] is other:
+                return way
+            fresh = [flight for flight in way[-1]._awaited if flight not in seen]
+            seen.update(fresh)
+            ways += [[*way, flight] for flight in fresh]
+        return None
 
 
 class Flights:
@@ -86,14 +116,15 @@ class Flights:
         """
         flight = self._flights.get(key)
         if flight is None or flight.message_type is not message_type:
-            flight = self._flights[key] = Flight(message_type, self._loads)
+            flight = self._flights[key] = Flight(key, message_type, self._loads)
         flight.waiting += 1
         return flight
 
     def leave(self, key: bytes, flight: Flight[Any]) -> None:
         """Wait no longer."""
         flight.waiting -= 1
-        if not flight.waiting:
+        # What is on its way into the cache has to be seen by who deletes it meanwhile: that goes on to its end.
+        if not flight.waiting and not flight.storing:
             self.land(key, flight)
             flight.abandon()
 

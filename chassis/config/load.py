@@ -267,7 +267,8 @@ class _Reading:
             "tracing.environment": (self.values.get("service.env", ""), "service.env"),
         }
         for key, (value, source) in derived.items():
-            if key not in self._given or self.values.get(key) == "":
+            # An empty value means what it says; but spans of a service without a name could not be found.
+            if key not in self._given or (key == "tracing.service_name" and self.values.get(key) == ""):
                 self.values[key] = value
                 self.origins[key] = f"{_DERIVED_ORIGIN}{source}"
         if "metrics.namespace" in self.values:

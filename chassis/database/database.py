@@ -35,6 +35,7 @@ TRANSACTION: Final = Policy(attempts=5, initial=0.01, maximum=0.5)
 
 _CHECK: Final = Statement("SELECT 1", "health_check")
 _CHECK_TIMEOUT: Final = 1.0
+_CHECK_PATIENCE: Final = 0.8  # of that for a connection, so that it is known what was waited for
 _ANSWERED_LATELY: Final = 1.0
 _FIRST_CONTACT: Final = 2.0
 _STOPPING: Final = 2.0
@@ -174,8 +175,9 @@ class Database(Queries, Component):
     def connection(self) -> Lent:
         """A connection of asyncpg's own, for what this class has no method for: `async with db.connection() as con`.
 
-        COPY, cursors, LISTEN, session settings: it is reset before anyone else gets it. asyncpg's errors come out of
-        the block as those of `chassis.errors`. Do not keep it beyond the block.
+        COPY, cursors, LISTEN, session settings: it is reset before anyone else gets it, and closed where that does not
+        help (codecs, query loggers, termination listeners). asyncpg's errors come out of the block as those of
+        `chassis.errors`. Do not keep it beyond the block.
         """
         return Lent(self._lender)
 
@@ -234,7 +236,10 @@ class Database(Queries, Component):
             raise TimeoutError(f"{cut} connections to the database were still in use and had to be cut off")
 
     async def check(self) -> None:
-        """Raise if it cannot be used right now; an answer within the last second is taken for a sign of life."""
+        """Raise if it cannot be used right now; an answer within the last second is taken for a sign of life.
+
+        While all connections are in use it is `acquire_timeout`: until then those who wait for one may still get it.
+        """
         if self._started is None or self._opener is None or self._pool is None:
             raise Temporary("the database component is not running")
         opener, lender = self._opener, self._started
@@ -244,8 +249,10 @@ class Database(Queries, Component):
             return
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
-                await lender.once(STATUS, _CHECK, (), _CHECK_TIMEOUT)
+                await lender.once(STATUS, _CHECK, (), _CHECK_TIMEOUT, patience=_CHECK_PATIENCE)
         except ResourceExhausted as error:
+            if perf_counter() - lender.last_answer < self._acquire_timeout:
+                return
             raise Temporary("all connections to the database are in use", detail=error.detail) from error
         except TimeoutError as error:
             raise Temporary("the database does not answer") from error
@@ -265,9 +272,9 @@ class Database(Queries, Component):
         service_name: str = "",
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
-        required: bool = True,
+        required: bool | None = None,
     ) -> Database:
-        """Make it from the section `database` of the configuration."""
+        """Make it from the section `database` of the configuration; `required` takes the place of what that says."""
         return cls(
             host=section.host,
             port=section.port,
@@ -286,5 +293,5 @@ class Database(Queries, Component):
             service_name=service_name,
             metrics=metrics,
             tracing=tracing,
-            required=required,
+            required=section.required if required is None else required,
         )

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -36,12 +36,37 @@ DISCARD SEQUENCES;"""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that a reset makes as good as new."""
+    """A connection that a reset makes as good as new, unless it was `altered`: on this side, where no reset reaches.
 
-    __slots__ = ()
+    What its next user would get in other types, or what would be shown to its last one. Listeners to notifications and
+    to the server's messages are not among that: asyncpg's reset removes them.
+    """
+
+    __slots__ = ("altered",)
+    altered: bool
 
     def get_reset_query(self) -> str:
         return _RESET
+
+    async def set_type_codec(self, *args: Any, **options: Any) -> None:
+        self.altered = True
+        await super().set_type_codec(*args, **options)
+
+    async def set_builtin_type_codec(self, *args: Any, **options: Any) -> None:
+        self.altered = True
+        await super().set_builtin_type_codec(*args, **options)
+
+    async def reset_type_codec(self, *args: Any, **options: Any) -> None:
+        self.altered = True
+        await super().reset_type_codec(*args, **options)
+
+    def add_query_logger(self, callback: Any) -> None:
+        self.altered = True
+        super().add_query_logger(callback)
+
+    def add_termination_listener(self, callback: Any) -> None:
+        self.altered = True
+        super().add_termination_listener(callback)
 
 
 async def connect(target: Target, timeout: float) -> Connection:

@@ -37,13 +37,16 @@ class Lender:
         self.last_answer = float("-inf")  # on the clock of time.perf_counter
         self._loop = asyncio.get_running_loop()
 
-    async def borrow(self) -> Session:
-        """A session of the pool, waited for as long as the call being served has time for it."""
+    async def borrow(self, patience: float | None = None) -> Session:
+        """A session of the pool, waited for as long as the call being served has time for it.
+
+        `patience` (seconds) takes the place of `acquire_timeout` where it is less.
+        """
         session = self.pool.take()
         if session is not None:
             self.observer.waited.observe(0.0)
             return session
-        limit = self.acquire_timeout
+        limit = self.acquire_timeout if patience is None else min(patience, self.acquire_timeout)
         left = within_call(limit / _SHARE_FOR_WAITING) * _SHARE_FOR_WAITING
         started = perf_counter()
         try:
@@ -51,12 +54,20 @@ class Lender:
         finally:
             self.observer.waited.observe(perf_counter() - started)
 
-    async def once(self, method: Method, statement: Statement, args: tuple[Any, ...], timeout: float | None) -> Any:
-        """Run one statement on any session.
+    async def once(
+        self,
+        method: Method,
+        statement: Statement,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        *,
+        patience: float | None = None,
+    ) -> Any:
+        """Run one statement on any session; `patience`: see `borrow`.
 
         A plain read whose connection turns out to have been lost is sent a second time, on another one.
         """
-        session = await self.borrow()
+        session = await self.borrow(patience)
         try:
             return await self.run(session, method, statement, args, timeout)
         except ChassisError:
@@ -65,7 +76,7 @@ class Lender:
         finally:
             self.give_back(session)
         self.observer.retried("read")
-        session = await self.borrow()
+        session = await self.borrow(patience)
         try:
             return await self.run(session, method, statement, args, timeout)
         finally:

@@ -107,14 +107,13 @@ class StatementSpans:
         self._spans = spans
         self.end = spans.end
 
-    def begin(self, statement: Statement, *, parameters: bool) -> Span | None:
+    def begin(self, statement: Statement) -> Span | None:
         """Begin a span; None where there is nothing to record."""
         if not self._spans.are_wanted():
             return None
         attributes = {"db.operation.name": statement.verb, "db.query.summary": statement.label}
-        # The text is only shown where the values are not in it.
-        if parameters or statement.constant:
-            attributes["db.query.text"] = statement.sql
+        if statement.shown is not None:
+            attributes["db.query.text"] = statement.shown
         return self._spans.begin(statement.label, attributes)
 
     def fail(self, span: Span, code: str, sqlstate: str | None) -> str:

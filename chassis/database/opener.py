@@ -27,6 +27,10 @@ _SEARCH_SLOWLY: Final = Policy(attempts=None, initial=0.5, maximum=5.0, jitter=0
 """For what only people can mend: logins that fail every half second would lock accounts and fill logs."""
 
 
+class Unprepared(Exception):
+    """The database is there and was not made ready for use; the text says why, and what people can do."""
+
+
 class Opener:
     """Knows whether there is a database, and why not; `prepare` is done once, on the first connection there is."""
 
@@ -91,8 +95,9 @@ class Opener:
             try:
                 connection = await self._connect_patiently()
                 await self._prepare_once(connection)
-            except StartError as error:
-                self.broken = error
+            except (StartError, Unprepared) as error:
+                if isinstance(error, StartError):
+                    self.broken = error
                 self._unavailable(str(error), "the schema of the database could not be applied", logging.ERROR)
                 policy = _SEARCH_SLOWLY
             except Exception as error:

@@ -25,6 +25,7 @@ class Lent:
         self._session = session = await self._lender.borrow()
         # Whatever is done with it: it is asked for an answer, rolled back and reset before anybody else has it.
         session.changed = session.interrupted = True
+        session.connection.altered = False
         return session.connection
 
     async def __aexit__(
@@ -34,6 +35,8 @@ class Lent:
 
         session = self._session
         assert session is not None
+        if session.connection.altered:
+            session.ruined = True
         self._lender.give_back(session)
         if error is not None and foreign(session.connection, error):
             assert isinstance(error, Exception)

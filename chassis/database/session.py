@@ -63,7 +63,7 @@ class Session:
                 self.changed = True
             else:
                 self.ruined = True
-        span = None if observer.spans is None else observer.spans.begin(statement, parameters=bool(args))
+        span = None if observer.spans is None else observer.spans.begin(statement)
         self.busy = True
         started = perf_counter()
         try:

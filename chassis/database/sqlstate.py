@@ -46,6 +46,10 @@ class CommitUnknown(Temporary):
     meaning = Meaning(StatusCode.UNAVAILABLE, 503, Verdict.RETRY, logging.WARNING, retryable=False)
 
 
+class EndedEarly(Permanent):
+    """The server ended a transaction in the middle of its block, one way or the other, as a statement said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """An error's class, and what the caller reads."""
@@ -60,6 +64,7 @@ BAD_VALUE: Final = "a value is not one that can be stored or looked for"
 FAULT: Final = "the database could not do what it was asked for"
 _CONFLICT: Final = Told(Conflict, "a concurrent change of the same data came first; try again")
 READ_ONLY: Final = "25006"
+NO_COMMIT: Final = "a transaction ends with its block, or by commit() or rollback(): no statement in it can end it"
 _UNAVAILABLE: Final = Told(Temporary, UNAVAILABLE)
 _INVALID: Final = Told(InvalidInput, BAD_VALUE)
 _STATE: Final = Told(FailedPrecondition, "the stored data is not in the state that this needs")

@@ -35,7 +35,7 @@ class Statement:
     ('SETTINGS', False)
     """
 
-    __slots__ = ("constant", "effect", "label", "name", "repeatable", "sql", "verb")
+    __slots__ = ("effect", "ends", "label", "name", "repeatable", "shown", "sql", "verb")
 
     def __init__(
         self, sql: str, name: str | None = None, label: str | None = None, effect: Effect | None = None
@@ -46,8 +46,10 @@ class Statement:
         self.verb = _verb(bare)
         self.label = label or name or self.verb
         self.effect = effect or _effect(bare, self.verb)
-        # Whether it has no values in it: what stands in its text and looks like one may be somebody's data.
-        self.constant = bare is not None and _VALUE.search(_COMMENT.sub(" ", sql)) is None
+        # Whether it ends the transaction in which it is sent.
+        self.ends = bare is not None and _ENDS.match(bare) is not None
+        # What spans show: what stands in its text and looks like a value may be somebody's data, as may comments.
+        self.shown = None if bare is None else _VALUE.sub(_hide, sql)
         # Sent a second time where no one can tell whether the first one arrived: only what changes nothing.
         self.repeatable = self.verb == "SELECT" and bare is not None and _calls(bare) <= PURE and not _INTO.search(bare)
 
@@ -87,13 +89,19 @@ _COMMENT = re.compile(r"--[^\n]*|/\*(?:(?!/\*|\*/).)*\*/", re.DOTALL)
 _TEXT = re.compile(r"'(?:[^']|'')*'")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _READ = re.compile(f"{_TEXT.pattern}|{_QUOTED.pattern}|{_COMMENT.pattern}", re.DOTALL)
+_PLAIN_NAME = re.compile(r'"[A-Za-z_]+"')
 _UNREADABLE = re.compile(r"\$\w*\$|/\*|\*/|\\|'")
-_VALUE = re.compile(r"'|(?<![\w$])\d")
+_VALUE = re.compile(rf"{_READ.pattern}|(?<![\w$])\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]+")
 _CALL = re.compile(
     r'(\b(?:into|as|with|recursive)\s+)?((?:"[^"]*"|[\w$])+(?:\s*\.\s*(?:"[^"]*"|[\w$])+)*)\s*\(', re.IGNORECASE
 )
+# The schema of the session's own tables has two names: pg_temp, and one with a number.
+_INTO_SESSION = re.compile(r"""\binto\s+(?:table\s+)?(?:(?:local|global)\s+)?"?(?:pg_)?temp""", re.IGNORECASE)
 _INTO = re.compile(r"\binto\b", re.IGNORECASE)
+_ENDS = re.compile(
+    r"(?:commit|end|abort|rollback(?!\s+(?:work\s+|transaction\s+)?to\b)|prepare\s+transaction)\b", re.IGNORECASE
+)
 _SET_LOCAL = re.compile(r"set\s+(?:local|transaction|constraints)\b", re.IGNORECASE)
 
 _VERBS: Final = words(
@@ -123,6 +131,13 @@ def _blank(match: re.Match[str]) -> str:
     return text if text.startswith('"') else " "
 
 
+def _hide(match: re.Match[str]) -> str:
+    text = match[0]
+    if text.startswith('"'):  # a name; one that is no word may be a value that somebody put into the wrong quotes
+        return text if _PLAIN_NAME.fullmatch(text) else '"?"'
+    return " " if text.startswith(("--", "/*")) else "?"
+
+
 def _verb(bare: str | None) -> str:
     match = None if bare is None else _WORD.match(bare.lstrip("( \t\r\n"))
     verb = match[0].upper() if match else ""
@@ -140,8 +155,8 @@ def _effect(bare: str | None, verb: str) -> Effect:
 
 
 def _makes_a_table(bare: str, verb: str) -> bool:
-    # SELECT … INTO TEMP is a table of the session's; the INTO of INSERT and MERGE is another.
-    return verb in ("SELECT", "WITH") and re.search(r"\binto\s+(?:local\s+|global\s+)?temp", bare, re.I) is not None
+    # SELECT … INTO TEMP or pg_temp is a table of the session's; the INTO of INSERT and MERGE is another.
+    return verb in ("SELECT", "WITH") and _INTO_SESSION.search(bare) is not None
 
 
 def _calls(bare: str) -> set[str]:

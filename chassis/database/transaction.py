@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from chassis.database.queries import Queries
 from chassis.database.session import STATUS, Method
-from chassis.database.sqlstate import UNAVAILABLE, commit_unknown
+from chassis.database.sqlstate import NO_COMMIT, UNAVAILABLE, EndedEarly, commit_unknown
 from chassis.database.statement import Effect, Statement
 from chassis.errors import ChassisError, Permanent, Temporary
 
@@ -79,15 +79,33 @@ class Work:
         if self.over:
             raise RuntimeError("the transaction is over")
         if not self.session.is_usable():
+            if isinstance(self.failed, EndedEarly):
+                raise self.failed
             error = Temporary(UNAVAILABLE, detail="the connection of the transaction was given up before")
             raise error from self.failed
+        # What is known to have no effect beside its data does not end it either.
+        plain = statement.effect is Effect.NONE
+        if not plain and statement.ends:
+            raise Permanent(NO_COMMIT)
         try:
-            return await self.lender.run(self.session, method, statement, args, timeout, readonly=self.readonly)
+            result = await self.lender.run(self.session, method, statement, args, timeout, readonly=self.readonly)
         except BaseException as error:
             # A mistake of the caller's never reached the server.
             if not isinstance(error, RuntimeError | TypeError | ValueError) and self.failed is None:
                 self.failed = error
+            if not plain:
+                self._check_open(error)
             raise
+        if not plain:
+            self._check_open()
+        return result
+
+    def _check_open(self, cause: BaseException | None = None) -> None:
+        if self.session.is_usable() and not self.session.connection.is_in_transaction():
+            # What came now would be stored on its own: nothing does.
+            self.session.ruined = True
+            self.failed = EndedEarly(NO_COMMIT, detail="it was among several; what stood before it may be stored")
+            raise self.failed from cause
 
     async def commit(self) -> None:
         """End it so that it counts; raises where it does not, and `CommitUnknown` where nobody knows."""
@@ -132,7 +150,7 @@ class Work:
         except ChassisError:
             pass  # the pool does it, or cuts the connection
         finally:
-            self._end("rolled_back")
+            self._end("unknown" if isinstance(self.failed, EndedEarly) else "rolled_back")
 
     def abandon(self) -> None:
         """End it without waiting: the pool rolls it back."""
@@ -269,6 +287,8 @@ class Savepoint:
 
 def _spoiled(failed: BaseException) -> BaseException:
     """What became of a transaction whose code went on after a statement of it had failed."""
+    if isinstance(failed, EndedEarly):
+        return failed
     if not isinstance(failed, Exception):  # cancelled, by a timeout say; that is over, and must not be raised again
         error = Temporary(UNAVAILABLE, detail="a statement of the transaction was given up before its answer came")
         error.__cause__ = failed

@@ -14,6 +14,7 @@ from chassis.dev.nats import NatsServer
 from chassis.dev.postgres import PostgresServer
 from chassis.dev.redis import RedisServer
 from chassis.dev.server import Server
+from chassis.errors import Permanent
 
 ServerName = Literal["postgres", "nats", "redis"]
 
@@ -23,6 +24,15 @@ FOLDER: Final = Path(".chassis")
 _log = logging.getLogger("chassis.dev")
 
 _Server = TypeVar("_Server", bound=Server)
+
+
+def stop_all(servers: Iterable[Server]) -> None:
+    """Stop servers side by side, and wait until all of them are gone."""
+    servers = tuple(servers)
+    for server in servers:
+        server.begin_stop()
+    for server in servers:
+        server.finish_stop()
 
 
 class DevServers(Component):
@@ -89,10 +99,7 @@ class DevServers(Component):
 
     def close(self) -> None:
         """Stop them side by side, and wait until all of them are gone."""
-        for server in self:
-            server.begin_stop()
-        for server in self:
-            server.finish_stop()
+        stop_all(self)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -130,7 +137,7 @@ class DevServers(Component):
     async def check(self) -> None:
         ended = [server for server in self if not server.is_running]
         if ended:
-            raise RuntimeError(", ".join(f"{server.name} ended, see {_short(server.log_file)}" for server in ended))
+            raise Permanent(", ".join(f"{server.name} ended, see {_short(server.log_file)}" for server in ended))
 
     def __enter__(self) -> Self:
         self.open()

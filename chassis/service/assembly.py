@@ -61,6 +61,7 @@ class Assembly:
         self._config = config
         self._end: asyncio.Future[str] | None = None
         self._latest: float | None = None
+        self.not_undone: list[StopFailure] = []  # by a start that was given up
         self.metrics = Metrics(
             config.service.name,
             namespace=config.metrics.namespace,
@@ -180,7 +181,9 @@ class Assembly:
             raise
 
     async def _roll_back(self) -> None:
-        await self._stop_parts(asyncio.get_running_loop().time() + self._config.server.shutdown_timeout)
+        self.not_undone = await self._stop_parts(
+            asyncio.get_running_loop().time() + self._config.server.shutdown_timeout
+        )
         await self.loop_watch.stop()
         await self.logs.stop()
 

@@ -136,8 +136,8 @@ class _Run:
             if not starting.done():
                 starting.cancel()
                 await asyncio.wait({starting})
-            if starting.cancelled():
-                return ENDED  # asked to stop before it was up, and rolled back
+            if starting.cancelled():  # asked to stop before it was up, and rolled back
+                return CUT if self._service._assembly.not_undone else ENDED
             if (error := starting.exception()) is not None:
                 if isinstance(error, ConfigurationError):
                     raise error

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from chassis.background import Background
 from chassis.component import Component
+from chassis.errors import Permanent
 
 OnCrash = Literal["end", "unready"]
 
@@ -42,8 +43,8 @@ class Tasks(Component):
         await self._background.end()
 
     async def check(self) -> None:
-        for name, reason in self._broken.items():
-            raise RuntimeError(f"{name} ended by {reason}")
+        if self._broken:
+            raise Permanent(", ".join(f"{name} ended by {reason}" for name, reason in self._broken.items()))
 
     def _ended(self, task: asyncio.Task[Any], on_crash: OnCrash) -> None:
         if task.cancelled() or (error := task.exception()) is None:

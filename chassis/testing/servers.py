@@ -27,6 +27,7 @@ import pytest
 from chassis.config import Secret, SecretUrl
 from chassis.dev import NatsServer, PostgresServer, RedisServer, Server
 from chassis.dev.processes import descendants
+from chassis.dev.servers import stop_all
 
 _ACCOUNTS_AT_A_TIME: Final = 32
 _REDIS_DATABASES: Final = 8192
@@ -87,11 +88,7 @@ class ServersForTests:
 
     def stop(self) -> None:
         """Stop all that run."""
-        servers = (self._postgres, self._nats, self._redis)
-        for server in servers:
-            server.begin_stop()
-        for server in servers:
-            server.finish_stop()
+        stop_all((self._postgres, self._nats, self._redis))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ import json
 import os
 import re
 import select
-import signal
 import socket
+import statistics
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,20 @@ import grpc
 import pytest
 from cqi.testing.v1 import echo_pb2, echo_pb2_grpc
 
-from tests.process import ECHO, PATIENCE, Process, processes
+from tests.process import ECHO, PATIENCE, Process, processes, stopped
 
 CALLS = 300
+# Seconds from the signal to the exit: where nobody takes the last spans or lines, and where a request is under way.
+ENDED, CUT_OFF = 5, 8 + 2
 _SIZE_OF_PIPE = 1031  # F_SETPIPE_SZ, which Python names on Linux alone
 
 
 class Service:
     """A service, and what it is asked; its log may go where nobody reads it."""
 
-    def __init__(self, process: Process, ready: Mapping[str, Any]) -> None:
+    def __init__(self, process: Process, ready: Mapping[str, Any], unhindered: Callable[[], Process]) -> None:
         self._process = process
+        self._unhindered = unhindered
         self.grpc_address, self.http_address = ready["grpc_address"], ready["http_address"]
 
     def get(self, path: str) -> tuple[int, str]:
@@ -45,17 +50,39 @@ class Service:
         assert found is not None, page
         return float(found[1])
 
-    def call(self, times: int = CALLS) -> None:
-        """All of them are answered."""
+    def until_no_scrape_goes_on(self) -> None:
+        """Wait until all scrapers but this one have their answers, or nothing of them goes on any more."""
+        served, quiet = -1.0, 0
+        while quiet < 10:
+            before, page = served, self.get("/metrics")[1]
+            found = re.search(r'^echo_http_requests_total{[^}]*path="/metrics"[^}]*} (\S+)$', page, re.MULTILINE)
+            served = 0.0 if found is None else float(found[1])
+            quiet = quiet + 1 if served == before + 1 else 0
+
+    def call(self, times: int = CALLS) -> list[float]:
+        """All of them are answered; returns how many seconds each took."""
+        took = []
         with grpc.insecure_channel(self.grpc_address) as channel:
             stub = echo_pb2_grpc.EchoServiceStub(channel)
             for number in range(times):
+                began = time.monotonic()
                 reply = stub.Echo(echo_pb2.EchoRequest(text=str(number)), timeout=PATIENCE)
+                took.append(time.monotonic() - began)
                 assert reply.text == str(number)
+        return took
 
-    def end(self) -> int:
-        """Have it stop; returns the exit code."""
-        return self._process.ended(by=signal.SIGTERM)
+    def end(self, within: float) -> int:
+        """Have it stop, within so many seconds; returns the exit code."""
+        return stopped(self._process, self._unhindered, within=within)
+
+    def errors(self) -> list[str]:
+        """What its log has at error; once it has ended."""
+        return [line["message"] for line in self._process.lines if line["level"] == "error"]
+
+
+def as_before(during: list[float], before: list[float]) -> None:
+    """Calls take no longer; with so much room that it is not the machine that is measured."""
+    assert statistics.median(during) <= 3 * statistics.median(before) + 0.02
 
 
 @pytest.fixture
@@ -65,7 +92,8 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
         def run(ready: Callable[[], Mapping[str, Any]] | None = None, **settings: Any) -> Service:
             process = start("run", "svc:Echo", **{"server_shutdown_timeout": "8s", **settings})
-            return Service(process, ready() if ready else process.until("service started"))
+            told = ready() if ready else process.until("service started")
+            return Service(process, told, partial(start, "run", "svc:Echo"))
 
         yield run
 
@@ -88,10 +116,13 @@ def test_a_collector_that_never_answers_costs_spans_and_no_call(
         tracing_export_mode=mode,
         tracing_batch_timeout="50ms",
     )
-    service.call(2048 + CALLS)  # more than the queue has room for
+    took = service.call(2048 + CALLS)  # more than the queue has room for
     assert service.value("spans_dropped_total") >= CALLS
+    as_before(took[-CALLS:], took[:CALLS])
     assert service.get("/health/ready")[0] == 200
-    assert service.end() == 1  # spans had to be given up, and the log names it
+    assert service.end(within=ENDED) == 1  # spans had to be given up, and the log names it
+    (error,) = service.errors()
+    assert error.startswith(f"tracing did not stop by itself: {silent} did not take the last ")
 
 
 class Pipe:
@@ -125,11 +156,14 @@ def pipe() -> Iterator[Pipe]:
 @pytest.mark.parametrize("output", ["stdout", "stderr"])
 def test_a_log_that_nobody_reads_costs_lines_and_no_call(run: Callable[..., Service], pipe: Pipe, output: str) -> None:
     service = run(pipe.ready, **{output: pipe.write}, log_output=output, log_buffer_records="50")
-    service.call()
+    before = service.call(40)
+    assert service.value("log_records_dropped_total") == 0
+    during = service.call()
     # A batch is on its way, as many wait, and a few more are in the pipe.
     assert service.value("log_records_dropped_total") >= CALLS - 150
+    as_before(during, before)
     assert service.get("/health/ready")[0] == 200
-    assert service.end() == 0
+    assert service.end(within=ENDED) == 0
 
 
 def _scraper(address: str, requests: int) -> socket.socket:
@@ -142,17 +176,28 @@ def _scraper(address: str, requests: int) -> socket.socket:
     return connection
 
 
-# One asks for more than all buffers between the two ends have room for.
-@pytest.mark.parametrize(("count", "requests"), [(1, 500), (50, 20)])
+# One asks for more than all buffers between the two ends have room for: its request is under way until it is cut off.
+# What the others ask for has room there, and nothing has to be waited for.
+@pytest.mark.parametrize(
+    ("count", "requests", "within", "code", "errors"),
+    [
+        (1, 1000, CUT_OFF, 1, ["http did not stop by itself: 1 requests had to be cut off"]),
+        (50, 20, ENDED, 0, []),
+    ],
+)
 def test_scrapers_that_never_read_hold_up_no_call_and_no_other_scraper(
-    run: Callable[..., Service], count: int, requests: int
+    run: Callable[..., Service], count: int, requests: int, within: float, code: int, errors: list[str]
 ) -> None:
     service = run()
-    before = service.value("process_resident_memory_bytes")
+    memory = service.value("process_resident_memory_bytes")
+    before = service.call()
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(_scraper(service.http_address, requests))
-        service.call()
+        during = service.call()
         assert service.get("/health/live")[0] == 200
-        assert service.value("process_resident_memory_bytes") - before < 64 * 2**20
-        assert service.end() in (0, 1)
+        assert service.value("process_resident_memory_bytes") - memory < 64 * 2**20
+        as_before(during, before)
+        service.until_no_scrape_goes_on()
+        assert service.end(within=within) == code
+    assert service.errors() == errors

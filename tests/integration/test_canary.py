@@ -105,6 +105,9 @@ class Canary(ServiceChassis, rpc.EchoServiceServicer):
                     await self.db.execute("INSERT INTO tokens VALUES ($1)", secret)
             if what == "syntax":
                 await self.db.query(f"SELECT 1 '{secret}'")
+            if what == "value":
+                settings = self.config.settings
+                raise ValueError(f"refused {settings.token} {settings.dsn}")
             if what == "cache":
                 await self.cache.set("token:1", echo_pb2.EchoReply(text="x"), ttl=60)
                 await self.cache.get("token:1", echo_pb2.EchoReply)
@@ -390,6 +393,8 @@ async def test_no_secret_comes_out_of_a_service_with_the_right_credentials(
         "chassis config --format table": "***",
     }.items():
         assert text in seen[channel], channel
+    for where in ("stdout", "spans"):  # what stands there of secrets is what may be shown of them
+        assert "ValueError: refused *** postgresql://***@db/canary?***" in seen[where], where
     for what in ("ALREADY_EXISTS", "UNAUTHENTICATED", "INTERNAL", "UNAVAILABLE", '"code":"OK"', "***"):
         assert what in seen["stdout"], what
 

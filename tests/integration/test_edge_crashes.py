@@ -1,4 +1,4 @@
-"""Handlers that crash in ways that nobody foresaw: what callers are told, and what the log."""
+"""Handlers that crash in ways that nobody foresaw: what callers are told, and what log and span."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 from grpc import StatusCode
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace import StatusCode as SpanStatus
 
 from chassis import ServiceChassis
 from chassis.testing import running
@@ -21,6 +24,8 @@ SECRET = "資産-ΩÅ-\ud83d-canary"
 """Not even a text that could be encoded."""
 
 REQUEST_ID = "r-4711"
+# Nothing goes to this address: an exporter in memory stands in for what is there.
+TRACED = {"tracing.enabled": True, "tracing.sample_rate": 1, "tracing.endpoint": "127.0.0.1:4317"}
 METHODS = {"unary": "Echo", "mid-stream": "EchoStream", "from a stream": "Collect", "between streams": "Converse"}
 
 
@@ -56,6 +61,10 @@ CRASHES: dict[str, Any] = {
 
 class Crashing(ServiceChassis, rpc.EchoServiceServicer):
     name = "crashing"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.collector = self._assembly.tracing._exporter = InMemorySpanExporter()
 
     def register(self, server: grpc.aio.Server) -> None:
         rpc.add_EchoServiceServicer_to_server(self, server)
@@ -101,7 +110,7 @@ async def test_callers_are_told_an_id_and_the_log_has_the_rest(
     crash: str, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     method = METHODS[kind]
-    async with running(Crashing) as service:
+    async with running(Crashing, TRACED) as service:
         texts, error = await asyncio.to_thread(_called, service.service.grpc_address, method, crash)
         stub: Any = rpc.EchoServiceStub(service.channel())
         assert (await stub.Echo(pb.EchoRequest(), timeout=PATIENCE)).text == "alive"
@@ -118,3 +127,21 @@ async def test_callers_are_told_an_id_and_the_log_has_the_rest(
     (line,) = [line for line in lines if line["level"] == "error"]
     assert (line["request_id"], line["method"], line["code"]) == (REQUEST_ID, path, "INTERNAL")
     assert method in line["stack"]
+    _is_told_as_a_crash(service.service.collector, path)
+
+
+def _is_told_as_a_crash(collector: InMemorySpanExporter, path: str) -> None:
+    """The span says INTERNAL, and what the exception says is nowhere but in its event."""
+    (span,) = [
+        span
+        for span in collector.get_finished_spans()
+        if span.kind is SpanKind.SERVER and span.name == path[1:] and span.status.status_code is not SpanStatus.UNSET
+    ]
+    attributes = dict(span.attributes or {})
+    assert (attributes["rpc.response.status_code"], attributes["error.type"]) == ("INTERNAL", "INTERNAL")
+    assert span.status.status_code is SpanStatus.ERROR
+    assert span.status.description == f"internal error; ask for it by request id {REQUEST_ID}"
+    (event,) = span.events
+    assert event.name == "exception"
+    assert dict(event.attributes or {}).keys() == {"exception.type", "exception.message", "exception.stacktrace"}
+    assert "canary" not in f"{span.name} {attributes} {span.resource.attributes} {span.links}"

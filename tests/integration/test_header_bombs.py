@@ -33,25 +33,27 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoProcess]:
 
 
 @pytest.mark.parametrize(
-    ("block", "acknowledges", "allowed_growth"),
+    ("block", "acknowledges", "allowed"),
     [
         pytest.param(LARGE, True, 10 * MEBIBYTE, id="a large one, often"),
         pytest.param(MANY, True, 10 * MEBIBYTE, id="a small one, very often"),
-        # Up to 16 MiB are unpacked before the rest is refused, and with room to grow; it is a quarter of what is meant.
-        pytest.param(LARGE, False, 40 * MEBIBYTE, id="a large one, often, before the settings"),
+        # Up to 16 MiB are unpacked before the rest is refused, which is a quarter of what is meant.
+        pytest.param(LARGE, False, 20 * MEBIBYTE, id="a large one, often, before the settings"),
         # What is let through is unpacked, and costs some 300 bytes a header for as long as its call is refused.
-        pytest.param(UNACKNOWLEDGED, False, 400 * MEBIBYTE, id="a small one, often, before the settings"),
+        pytest.param(UNACKNOWLEDGED, False, 150 * MEBIBYTE, id="a small one, often, before the settings"),
     ],
 )
 def test_a_header_that_is_repeated_by_reference_is_refused_and_costs_only_its_call(
-    process: EchoProcess, block: bytes, acknowledges: bool, allowed_growth: int
+    process: EchoProcess, block: bytes, acknowledges: bool, allowed: int
 ) -> None:
+    taken = []
     with grpc.insecure_channel(process.address) as channel:
         stub = rpc.EchoServiceStub(channel)
         for number in range(WARMING + ATTEMPTS):
             if number == WARMING:
-                process.forget_peak()
                 before = process.resident
+            process.forget_peak()
+            taken.append(-process.resident)
             with Hostile(process.port) as hostile:
                 if acknowledges:
                     hostile.receive()
@@ -61,8 +63,11 @@ def test_a_header_that_is_repeated_by_reference_is_refused_and_costs_only_its_ca
                 assert stub.Echo(pb.EchoRequest(text="others"), timeout=PATIENCE).text == "others"
                 # Its connection goes on, and knows what was put into its table.
                 assert _is_answered(hostile, hostile.call(ECHO, block=b"\xbe", body=message(b"")))
+            taken[-1] += process.peak
 
-        assert process.peak - before < allowed_growth
+        # As docs/operations.md says: for the moment, the usual one; and nothing that grows from one to the next.
+        assert sorted(taken[WARMING:])[ATTEMPTS // 2] < allowed
+        assert process.resident - before < allowed
 
 
 def _is_answered(hostile: Hostile, stream: int) -> bool:

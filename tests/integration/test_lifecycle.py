@@ -20,11 +20,12 @@ from chassis.client import channel
 from chassis.errors import Temporary
 from chassis.testing import Running, running
 from chassis.testing.servers import AccountForTest, DatabaseForTest, KeyspaceForTest
-from tests.process import ECHO, Process, processes
+from tests.process import ECHO, Process, processes, stopped
 from tests.proxy import Proxy
 
 PATIENCE = 20.0
 LOAD = 8
+HANGING_COLLECTOR = 5  # seconds from the signal to the exit, with no drain delay
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ async def test_a_collector_that_never_answers_does_not_hold_up_the_end(run: Call
         ready = await asyncio.to_thread(process.until, "service started")
         async with channel(ready["grpc_address"]) as ch:
             await echo_pb2_grpc.EchoServiceStub(ch).Echo(echo_pb2.EchoRequest(), timeout=PATIENCE)
-        process.send(signal.SIGTERM)
-        code, lines, _ = await asyncio.to_thread(process.end)
+        code = await asyncio.to_thread(stopped, process, run, within=HANGING_COLLECTOR)
+    lines = process.lines
     errors = [line for line in lines if line["level"] == "error"]
     assert (code, [line["component"] for line in errors]) == (1, ["tracing"])
     assert lines[-1]["message"] == "service stopped"

@@ -142,14 +142,14 @@ def test_zero_false_and_empty_mean_what_they_say():
         "CQI_METRICS_ENABLED": "false",
         "CQI_SERVICE_ENV": "",
         "CQI_CACHE_DEFAULT_TTL": "0",
-        "CQI_EVENTBUS_BACKOFF": "",
+        "CQI_EVENTBUS_SERVERS": "",
     }
     config = load(environ=environ, defaults=NAMED)
     assert config.tracing.sample_rate == 0
     assert config.metrics.enabled is False
     assert config.service.env == config.tracing.environment == ""
     assert config.cache.default_ttl == 0
-    assert config.eventbus.backoff == ()
+    assert config.eventbus.servers == ()
 
 
 def test_the_bus_is_jetstream_once_it_has_servers():
@@ -468,8 +468,13 @@ def test_a_file_whose_name_begins_with_default_is_no_default(tmp_path, monkeypat
     assert not config.is_default("log.level")
 
 
-def test_what_is_derived_from_the_service_is_so_too_where_it_is_left_empty():
-    config = load(environ={"CQI_TRACING_SERVICE_NAME": "", "CQI_TRACING_ENVIRONMENT": ""}, defaults=NAMED)
+def test_a_service_has_its_name_in_traces_also_where_that_is_left_empty():
+    config = load(environ={"CQI_TRACING_SERVICE_NAME": ""}, defaults=NAMED)
     assert config.tracing.service_name == "cqar"
-    assert config.tracing.environment == config.service.env == "development"
     assert config.origins["tracing.service_name"] == "default, from service.name"
+
+
+def test_an_environment_of_traces_that_is_left_empty_is_none():
+    config = load(environ={"CQI_TRACING_ENVIRONMENT": ""}, defaults=NAMED)
+    assert (config.tracing.environment, config.service.env) == ("", "development")
+    assert config.origins["tracing.environment"] == "CQI_TRACING_ENVIRONMENT"

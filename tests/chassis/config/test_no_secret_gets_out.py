@@ -9,6 +9,7 @@ import logging
 import pickle
 import traceback
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import pytest
@@ -239,3 +240,65 @@ def test_a_check_of_the_service_that_shows_a_secret_is_not_passed_on(settings, e
         load(settings, environ=environ, defaults=NAMED)
     for text in all_that_an_error_says(caught.value):
         assert MARKER not in text
+
+
+@dataclass(frozen=True)
+class Venue:
+    key: Secret = Secret("")
+
+
+@attrs.frozen
+class Desk:
+    venue: Venue
+
+
+@dataclass(frozen=True)
+class Nested:
+    desk: Desk
+
+    def __post_init__(self):
+        raise ValueError(f"{self.desk.venue.key.reveal()} is a bad key")
+
+
+@dataclass(frozen=True)
+class Addressed:
+    url: SecretUrl
+
+    def __post_init__(self):
+        if not self.url.reveal().startswith("nats://"):
+            raise ValueError("an address that begins with nats:// is expected")
+        assert urlsplit(self.url.reveal()).port is None
+
+
+@dataclass(frozen=True)
+class Cutting:
+    key: Secret = Secret("")
+
+    def __post_init__(self):
+        raise ValueError(f"a key is expected that is not of {unquote(self.key.reveal())[2:8].upper()!r}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "value", "piece"),
+    [
+        (Nested, "CQI_SETTINGS_DESK_VENUE_KEY", "hunter2", "hunter2"),
+        (Addressed, "CQI_SETTINGS_URL", "nats://me:hunter/2@nats-1", "hunter"),
+        (Nested, "CQI_SETTINGS_DESK_VENUE_KEY", "pw", "pw"),
+        (Cutting, "CQI_SETTINGS_KEY", "myhunter2", "HUNTER"),
+        (Cutting, "CQI_SETTINGS_KEY", "my%68%75%6e%74%65%72", "HUNTER"),
+    ],
+)
+def test_a_check_that_shows_a_piece_of_a_secret_or_one_of_a_class_within_is_not_passed_on(
+    settings, variable, value, piece
+):
+    with pytest.raises(ConfigurationError, match="has a secret in it") as caught:
+        load(settings, environ={variable: value}, defaults=NAMED)
+    for text in all_that_an_error_says(caught.value):
+        assert piece not in text
+
+
+def test_what_a_check_says_of_an_address_is_told_where_it_shows_only_what_may_be_seen():
+    with pytest.raises(ConfigurationError, match=r"refused: an address that begins with nats:// is expected"):
+        load(Addressed, environ={"CQI_SETTINGS_URL": "amqp://me:hunter2@nats-1"}, defaults=NAMED)
+    with pytest.raises(ConfigurationError, match=r"refused: Port could not be cast .* 'http'"):
+        load(Addressed, environ={"CQI_SETTINGS_URL": "nats://me:hunter2@nats-1:http"}, defaults=NAMED)

@@ -210,3 +210,10 @@ def test_the_password_is_in_no_repr() -> None:
     database = Database(host="db", database="cqar", user="cqar", password=Secret("hunter2"))
     assert "hunter2" not in repr(database)
     assert "hunter2" not in repr(vars(database))
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_whether_it_is_required_is_what_the_configuration_says(required: bool) -> None:
+    section = DatabaseConfig(host="db", database="cqar", user="cqar", required=required)
+    assert Database.from_config(section).required is required
+    assert Database.from_config(section, required=not required).required is not required

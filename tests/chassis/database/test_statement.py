@@ -47,6 +47,8 @@ CHANGING = [
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
     "CREATE TEMP TABLE t ()",
     "SELECT 1 INTO TEMP t",
+    "SELECT 1 INTO pg_temp.t",
+    'SELECT 1 INTO TABLE "pg_temp_3".t',
     "SELECT 1; SET search_path TO other",
     "DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$",
     "SELECT $tag$ text $tag$, set_config('a.b', 'c', false)",
@@ -102,17 +104,31 @@ def test_a_dangerous_call_is_never_hidden_by_what_stands_before_it(read: str, no
 
 
 @pytest.mark.parametrize(
-    ("sql", "constant"),
+    ("sql", "shown"),
     [
-        ("SELECT symbol FROM asset WHERE id = $1", True),
-        ("SELECT a1 FROM t2", True),
-        ("SELECT symbol FROM asset WHERE id = 7", False),
-        ("SELECT symbol FROM asset WHERE symbol = 'BTC'", False),
-        ("SELECT $$BTC$$", False),
+        ("SELECT symbol FROM asset WHERE id = $1", "SELECT symbol FROM asset WHERE id = $1"),
+        ('SELECT a1, "userId" FROM t2 WHERE a = "ann@home"', 'SELECT a1, "userId" FROM t2 WHERE a = "?"'),
+        ("SELECT symbol FROM asset WHERE id = 7 AND a < -1.5e-3", "SELECT symbol FROM asset WHERE id = ? AND a < -?"),
+        ("SELECT .5, 0x1f, 1_000, a[1:2]", "SELECT ?, ?, ?, a[?:?]"),
+        ("SELECT 1 FROM person WHERE email = 'ann''s' AND id = $1", "SELECT ? FROM person WHERE email = ? AND id = $1"),
+        ("SELECT $1 /* ann */ -- 'bob'", "SELECT $1    "),
+        ("SELECT '/* ', 'ann', ' */'", "SELECT ?, ?, ?"),
+        ("SELECT $$BTC$$", None),
+        ("SELECT E'it\\'s'", None),
+        ("SELECT 1; SELECT 'BTC'", None),
+        ("SELECT /* a /* b */ 'ann' */ 1", None),
     ],
 )
-def test_a_text_with_values_in_it_is_known_as_such(sql: str, constant: bool) -> None:
-    assert Statement(sql).constant is constant
+def test_what_is_shown_of_a_text_has_no_values_in_it(sql: str, shown: str | None) -> None:
+    assert Statement(sql).shown == shown
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab1 '\"$;-/*()\n\\"), st.text(alphabet="ab1 '\"$;-/*()\n\\"))
+def test_a_value_is_in_nothing_that_is_shown_whatever_stands_around_it(before: str, after: str) -> None:
+    noise = [part.replace("'", "''") for part in (before, after)]
+    assert "ann" not in (Statement(f"SELECT a FROM b WHERE c = '{noise[0]}ann{noise[1]}'").shown or "")
+    assert "ann" not in (Statement(f"SELECT '{noise[0]}', 'ann', '{noise[1]}'").shown or "")
 
 
 def test_a_statement_without_a_name_is_called_by_its_verb() -> None:

@@ -20,6 +20,7 @@ from chassis.dev import DevError, DevServers, NatsServer, PostgresServer, RedisS
 from chassis.dev.ports import Reservation
 from chassis.dev.processes import descendants, may_listen
 from chassis.dev.supervisor import Order
+from chassis.errors import Permanent
 from tests.chassis.dev.conftest import listens, unchanged
 from tests.chassis.dev.stored import TEXT, answer_to_stranger, store, stored
 from tests.process import is_alive
@@ -286,7 +287,7 @@ async def test_as_a_component_they_are_told_in_the_log_and_watched(
     assert caplog.messages == [f"{redis.version} on 127.0.0.1:{redis.port}, data in .chassis/redis"]
     await component.check()
     redis.kill()
-    with pytest.raises(RuntimeError, match=r"redis ended, see \.chassis/redis/redis\.log"):
+    with pytest.raises(Permanent, match=r"redis ended, see \.chassis/redis/redis\.log"):
         await component.check()
     await component.stop()
 

@@ -14,6 +14,8 @@ from cqi.testing.v1 import echo_pb2_grpc as rpc
 from grpc import StatusCode
 
 from chassis import ServiceChassis
+from chassis.call import Kind
+from chassis.client import channel
 from chassis.errors import ResourceExhausted
 from chassis.server import Limits
 from chassis.testing import running
@@ -21,8 +23,10 @@ from chassis.testing.echo import EchoServicer
 from tests.chassis.server.until import PATIENCE, until
 from tests.hostile import GOAWAY, HEADERS, RST_STREAM, Hostile, message
 from tests.interceptors.echo_kit import Recording, Scripted, Serving
+from tests.interceptors.sync_kit import call
 
-ECHO = b"/cqi.testing.v1.EchoService/Echo"
+SERVICE = "cqi.testing.v1.EchoService"
+ECHO = f"/{SERVICE}/Echo".encode()
 STREAMS = 400
 REFUSED = {7, 11}  # REFUSED_STREAM, or ENHANCE_YOUR_CALM where the client has not acknowledged the settings
 
@@ -150,6 +154,52 @@ async def test_the_size_of_metadata_is_that_of_all_names_and_values(
         return None
 
     assert await asyncio.to_thread(call) is code
+
+
+# A first reply that is small enough, and a second one that is not; as streams are written in either way.
+
+
+async def _yielding(request: Any, context: Any) -> AsyncIterator[pb.EchoReply]:
+    yield pb.EchoReply(text="small")
+    yield pb.EchoReply(padding=b"x" * 2000)
+
+
+async def _writing(request: Any, context: Any) -> None:
+    await context.write(pb.EchoReply(text="small"))
+    await context.write(pb.EchoReply(padding=b"x" * 2000))
+
+
+@pytest.mark.parametrize("style", [_yielding, _writing])
+@pytest.mark.parametrize("kind", [Kind.UNARY_STREAM, Kind.STREAM_STREAM], ids=lambda kind: kind.name.lower())
+async def test_a_reply_within_a_stream_that_is_too_large_is_refused_and_recorded_as_that(
+    serving: Serving, recording: Recording, kind: Kind, style: Any
+) -> None:
+    name = "EchoStream" if kind is Kind.UNARY_STREAM else "Converse"
+    echo = await serving.composed(
+        recording, servicer=Scripted(**{name: style}), limits=Limits(max_send_message_bytes=1000)
+    )
+    replies: list[Any] = []
+
+    with pytest.raises(ResourceExhausted, match="sends at most 1000"):
+        await call(echo.address, f"/{SERVICE}/{name}", kind, [pb.EchoRequest()], pb.EchoReply, received=replies)
+
+    assert [reply.text for reply in replies] == ["small"]
+    assert await recording.until(1) == ["RESOURCE_EXHAUSTED"]
+
+
+@pytest.mark.parametrize("kind", ["Echo", "EchoStream", "Collect", "Converse"])
+async def test_a_reply_that_is_too_large_for_the_shipped_client_is_raised_as_that(serving: Serving, kind: str) -> None:
+    echo = await serving.composed(limits=Limits(max_receive_message_bytes=-1, max_send_message_bytes=-1))
+    large = pb.EchoRequest(padding=b"x" * (4 * 1024 * 1024))
+    made = Recording()
+
+    async with channel(echo.address, interceptors=lambda default: [made, *default]) as shipped:
+        method: Any = getattr(rpc.EchoServiceStub(shipped), kind)
+        answer = method(iter([large]) if kind in ("Collect", "Converse") else large, timeout=PATIENCE)
+        with pytest.raises(ResourceExhausted, match="larger than max"):
+            await (anext(aiter(answer)) if kind in ("EchoStream", "Converse") else answer)
+
+    assert made.codes == ["RESOURCE_EXHAUSTED"]
 
 
 class Configured(ServiceChassis):

@@ -17,7 +17,7 @@ PATIENCE = 30.0
 
 SERVICES = """
 import asyncio, time
-
+from chassis.component import Component
 class Blocking(Echo):
     def routes(self, app):
         app.router.add_get("/block", self.block)
@@ -28,6 +28,21 @@ class Blocking(Echo):
 class Threaded(Echo):
     async def on_start(self):
         asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+
+class Starting(Echo):
+    async def on_start(self):
+        self.log.info("starting")
+        await asyncio.sleep(60)
+
+class Stuck(Starting):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.add(StuckPart())
+
+class StuckPart(Component):
+    name = "stuck"
+    async def stop(self):
+        await asyncio.sleep(60)
 """
 
 CRASHED = """
@@ -101,6 +116,22 @@ def test_a_thread_that_the_event_loop_waits_for_does_not_hold_up_the_end(start: 
     code, lines, err = process.end(by=signal.SIGTERM)
     assert (code, lines[-1]["message"]) == (1, "service stopped")
     assert "or a thread that it waits for" in err
+
+
+def test_a_start_that_is_given_up_for_a_signal_ends_well(start: Callable[..., Process]) -> None:
+    process = start("run", "svc:Starting")
+    process.until("starting")
+    code, _, _ = process.end(by=signal.SIGTERM)
+    assert code == 0
+
+
+def test_a_part_that_does_not_end_while_a_start_is_given_up_is_told_by_the_exit_code(
+    start: Callable[..., Process],
+) -> None:
+    process = start("run", "svc:Stuck", server_shutdown_timeout="200ms")
+    process.until("starting")
+    code, lines, _ = process.end(by=signal.SIGTERM)
+    assert (code, lines[-1]["message"]) == (1, "stuck did not stop by itself: did not stop in time")
 
 
 def test_a_signal_after_a_crash_leaves_nothing_behind_that_ends_the_process_later() -> None:

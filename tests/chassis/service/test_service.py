@@ -313,7 +313,7 @@ async def test_a_background_task_that_crashes_is_counted_and_makes_the_service_u
     async with running(Broken) as service:
         status, body = await get(service.http_url("/health/ready"))
         assert status == 503
-        assert "tasks" in body
+        assert json.loads(body)["checks"]["tasks"]["message"] == "prices ended by FailedPrecondition"
         assert service.service.metrics.value("echo_task_crashes_total", task="prices") == 1
 
 
