@@ -17,7 +17,8 @@ from chassis.errors import ChassisError, classify
 
 _current: ContextVar[Call | None] = ContextVar("chassis_call", default=None)
 
-# Request ids only have to be unlike others; the system's own generator would take a system call for each. Not the
+# Request ids only have to be unlike others (their bytes are written out, which takes half the time of formatting the
+# number); the system's own generator would take a system call for each. Not the
 # module's shared generator, because a user's `random.seed(0)` would give all replicas the same ids.
 _ids = random.Random()  # noqa: S311
 if hasattr(os, "register_at_fork"):
@@ -128,10 +129,11 @@ class Call:
             if self.method.served:
                 given = self.metadata.get("x-request-id")
                 usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and _is_readable(given)
-                self._request_id = given if given and usable else f"{_ids.getrandbits(128):032x}"
+                self._request_id = given if given and usable else _ids.getrandbits(128).to_bytes(16, "big").hex()
+            elif self.parent is not None:
+                self._request_id = self.parent.request_id
             else:
-                parent = self.parent
-                self._request_id = f"{_ids.getrandbits(128):032x}" if parent is None else parent.request_id
+                self._request_id = _ids.getrandbits(128).to_bytes(16, "big").hex()
         return self._request_id
 
     @property

@@ -11,7 +11,6 @@ from chassis.call.method import Method
 Proceed = Callable[[Call], Awaitable[Any]]
 """The rest of a call: what is inside of a concern."""
 
-Around = Callable[[Call, Proceed], Awaitable[Any]]
 OnError = Callable[[Call, BaseException], None]
 
 
@@ -65,7 +64,9 @@ def on_message(interceptors: Iterable[Interceptor], method: Method) -> tuple[Cal
 
 def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proceed) -> Proceed:
     """Put together, once, what all calls of a method go through: outermost first, then `innermost`."""
-    around, proceed, look = _end(innermost), innermost, None
+    around: Any = innermost
+    proceed: Proceed | None = None
+    look: OnError | None = None
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
         own = type(interceptor)
         if own.on_error is not Interceptor.on_error:
@@ -76,26 +77,24 @@ def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proc
     return _link(around, proceed, look)
 
 
-def _end(innermost: Proceed) -> Around:
-    return lambda call, _: innermost(call)
-
-
-def _link(around: Around, proceed: Proceed, look: OnError | None) -> Proceed:
+def _link(around: Any, proceed: Proceed | None, look: OnError | None) -> Proceed:
     """What passes between two concerns stamps how the call ended: none can forget it or guess it.
 
     One that answers for another's error, or turns success into failure, is seen as such by those outside of it.
+    `around` is a concern with what is inside of it to proceed to, or the innermost function, with nothing.
     """
 
     async def link(call: Call) -> Any:
         try:
-            result = await around(call, proceed)
+            result = await (around(call) if proceed is None else around(call, proceed))
         except BaseException as error:
             call.code, call.error = call.code_of(error), error
             if look is not None:
                 look(call, error)
             raise
-        call.code = StatusCode.OK
-        call.error = None
+        if call.error is not None:  # answered for by this concern
+            call.code = StatusCode.OK
+            call.error = None
         return result
 
     return link

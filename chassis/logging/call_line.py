@@ -72,7 +72,7 @@ def json_of_call(line: CallLine) -> str:
     milliseconds = int(created * 1000)
     text = f'{{"timestamp":"{second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z",{head.text or head.as_json()}'
     if trace is not None:
-        text += f',"trace_id":{quoted(trace.trace_id)},"span_id":{quoted(trace.span_id)}'
+        text += f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'  # hex digits, whoever chose them
     text += f',"request_id":{quoted(request_id)},"duration_ms":{duration * 1000:.3f}'
     if peer:
         text += f',"peer":{_of_caller(peer)}'

@@ -115,9 +115,9 @@ class Recorder:
     def _place(self, parent: TraceContext | None) -> TraceContext:
         """The place of a new span in its trace, and whether it is recorded."""
         if parent is None:
-            ids = f"{self._draw(192):048x}"  # one draw for both
+            ids = self._draw(192).to_bytes(24, "big").hex()  # one draw for both
             return _trace_context_of((ids[:32], ids[32:], ids[16:32] < self._recorded_below))
-        return _trace_context_of((parent.trace_id, f"{self._draw(64) or 1:016x}", parent.sampled))
+        return _trace_context_of((parent.trace_id, (self._draw(64) or 1).to_bytes(8, "big").hex(), parent.sampled))
 
     def close(self, call: Call, shape: SpanShape, span: Span, own: bool) -> None:
         """Record how a call ended, and end its span if it is our own."""
