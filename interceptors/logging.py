@@ -41,6 +41,8 @@ class LoggingInterceptor(RpcInterceptor):
     logger's level counts either way.
     """
 
+    transparent = True
+
     def __init__(self, logs: Logs | None = None) -> None:
         self._logs = logs
         self._endings = PerMethod(lambda method: _Endings(method, self._logs))

@@ -40,6 +40,8 @@ class MetricsInterceptor(RpcInterceptor):
     >>> interceptor = MetricsInterceptor(Metrics("greeter"))
     """
 
+    transparent = True
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         # Those that are made anew find their series again by the labels.

@@ -17,6 +17,8 @@ class TracingInterceptor(RpcInterceptor):
     came with the call being served is handed on.
     """
 
+    transparent = True
+
     def __init__(self, tracing: Tracing) -> None:
         self._recorder = tracing.recorder
         self._shapes = PerMethod(self._shape_of)

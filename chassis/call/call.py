@@ -128,12 +128,13 @@ class Call:
         if self._request_id is None:
             if self.method.served:
                 given = self.metadata.get("x-request-id")
-                usable = given and len(given) <= self.MAX_REQUEST_ID_LENGTH and _is_readable(given)
-                self._request_id = given if given and usable else _ids.getrandbits(128).to_bytes(16, "big").hex()
+                if given and len(given) <= self.MAX_REQUEST_ID_LENGTH and _is_readable(given):
+                    self._request_id = given
+                    return given
             elif self.parent is not None:
                 self._request_id = self.parent.request_id
-            else:
-                self._request_id = _ids.getrandbits(128).to_bytes(16, "big").hex()
+                return self._request_id
+            self._request_id = _ids.getrandbits(128).to_bytes(16, "big").hex()
         return self._request_id
 
     @property

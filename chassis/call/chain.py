@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from grpc import StatusCode
 
@@ -33,6 +33,13 @@ class Interceptor:
     >>> counting = Counting()
     >>> asyncio.run(compose([counting], method, handler)(Call(method))), counting.seen
     ('hello', 1)
+    """
+
+    transparent: ClassVar[bool] = False
+    """Whether `around` only watches: it gives on what comes out of `proceed`, result or error, and nothing of its own.
+
+    Between two such concerns there is nothing to stamp, which costs less. What one of them raises by mistake is known
+    outside of all of them.
     """
 
     def applies(self, method: Method) -> bool:
@@ -67,14 +74,22 @@ def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proc
     around: Any = innermost
     proceed: Proceed | None = None
     look: OnError | None = None
+    watches = False  # whether that is all that `around` does
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
         own = type(interceptor)
         if own.on_error is not Interceptor.on_error:
             look = _then(look, interceptor.on_error)
         if own.around is not Interceptor.around:
-            proceed = _link(around, proceed, look)
+            watched, watches = watches, _only_watches(own)
+            nothing_to_stamp = watched and watches and look is None
+            proceed = _passed(around, proceed) if nothing_to_stamp else _link(around, proceed, look)
             around, look = interceptor.around, None
     return _link(around, proceed, look)
+
+
+def _only_watches(own: type[Interceptor]) -> bool:
+    # As the class says that has the `around`: a subclass with one of its own has to say so itself.
+    return bool(next(vars(cls).get("transparent", False) for cls in own.__mro__ if "around" in vars(cls)))
 
 
 def _link(around: Any, proceed: Proceed | None, look: OnError | None) -> Proceed:
@@ -98,6 +113,10 @@ def _link(around: Any, proceed: Proceed | None, look: OnError | None) -> Proceed
         return result
 
     return link
+
+
+def _passed(around: Any, proceed: Proceed | None) -> Proceed:
+    return lambda call: around(call, proceed)
 
 
 def _then(inner: OnError | None, outer: OnError) -> OnError:

@@ -171,6 +171,59 @@ async def test_what_ends_programs_is_stamped_too(error: BaseException) -> None:
     assert call.code is StatusCode.INTERNAL
 
 
+class Watching(Noting):
+    """Says that it only watches, and does."""
+
+    transparent = True
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        return await super().around(call, proceed)
+
+
+class Answering(Watching):
+    """A subclass that answers for others' errors, and has said nothing of itself."""
+
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        with suppress(NotFound):
+            return await super().around(call, proceed)
+        return "answered"
+
+
+async def test_those_that_only_watch_see_what_those_do_that_are_stamped_for() -> None:
+    seen: list[tuple[str, str]] = []
+    watching = [Watching("outer", seen), Watching("middle", seen), Watching("inner", seen)]
+
+    error, call = await end_of([Noting("outside", seen), *watching, Ending(NotFound("gone"))], well)
+
+    assert isinstance(error, NotFound)
+    assert call.code is StatusCode.NOT_FOUND
+    assert seen == [(name, "NOT_FOUND") for name in ("inner", "middle", "outer", "outside")]
+
+
+async def test_what_an_observer_that_breaks_makes_of_a_call_is_known_outside_of_all_that_watch() -> None:
+    class Broken(Watching):
+        transparent = True
+
+        async def around(self, call: Call, proceed: Proceed) -> Any:
+            await super().around(call, proceed)
+            raise KeyError("a mistake in it")
+
+    seen: list[tuple[str, str]] = []
+    error, call = await end_of([Noting("outside", seen), Watching("outer", seen), Broken("inner", seen)], well)
+
+    assert isinstance(error, KeyError)
+    assert (call.code, seen[-1]) == (StatusCode.INTERNAL, ("outside", "INTERNAL"))
+
+
+async def test_a_subclass_with_an_around_of_its_own_does_not_only_watch_because_its_class_does() -> None:
+    seen: list[tuple[str, str]] = []
+
+    result, call = await end_of([Watching("outer", seen), Answering("inner", seen)], failing(NotFound("gone")))
+
+    assert (result, call.code) == ("answered", StatusCode.OK)
+    assert seen == [("inner", "NOT_FOUND"), ("outer", "OK")]
+
+
 class Turning(Interceptor):
     """Notes the errors that come by, and has another one take their place."""
 
