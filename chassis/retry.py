@@ -139,19 +139,27 @@ class Policy:
             # What succeeds at once, nearly everything, has not paid for any of what follows.
             if self._gives_up(1, error, started, 0.0):
                 raise
-            first: Exception | None = error
+            failed = error
+        return await self._again(failed, started, lambda: fn(*args, **kwargs))
 
-        async def attempt() -> T:
+    async def go_on(self, failed: Exception, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, for who has made the first attempt itself, which has just ended with `failed`."""
+        started = self.clock()
+        if self._gives_up(1, failed, started, 0.0):
+            raise failed
+        return await self._again(failed, started, lambda: fn(*args, **kwargs))
+
+    async def _again(self, failed: Exception, started: float, attempt: Callable[[], Awaitable[T]]) -> T:
+        from tenacity import AsyncRetrying, retry_if_exception
+
+        first: Exception | None = failed
+
+        async def first_or_next() -> T:
             nonlocal first
             if first is not None:
-                failed, first = first, None
-                raise failed
-            return await fn(*args, **kwargs)
-
-        return await self._again(attempt, started)
-
-    async def _again(self, attempt: Callable[[], Awaitable[T]], started: float) -> T:
-        from tenacity import AsyncRetrying, retry_if_exception
+                error, first = first, None
+                raise error
+            return await attempt()
 
         def wait(state: RetryCallState) -> float:
             error = _error_of(state)
@@ -174,7 +182,7 @@ class Policy:
             before_sleep=tell,
             reraise=True,
         )
-        result: T = await retrying(attempt)
+        result: T = await retrying(first_or_next)
         return result
 
     def _policy_for(self, error: BaseException) -> Policy | None:

@@ -20,7 +20,7 @@ class Consumer:
     Everyone who asks with the same `durable` shares one place in the stream and so the work; a new durable begins
     with the oldest event that is kept. `ack_wait` is in seconds; `max_ack_pending` bounds what is unsettled over all
     who share the durable, `prefetch` what this one holds. A broker delivers an event until it is settled, however
-    often that is: counting is the chassis' part.
+    often that is: when it has been tried often enough is the chassis' part.
     """
 
     subject: str
@@ -58,7 +58,18 @@ class Delivery(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its place in the stream, from 1 on; with the stream's name it identifies the event."""
+        """Its place in the stream, from 1 on; with the stream's name and `stored` it identifies the event."""
+
+    @property
+    def stored(self) -> bytes:
+        """When it was stored, where a stream can be made anew and count from 1 again; else the same for all."""
+
+    async def begun(self) -> int:
+        """Note that its handler is about to begin, and return how often that was noted, this time included.
+
+        The note outlives this process, and is shared by all who share the durable, as `deliveries` is; that one counts
+        what never reached a handler, too. Asked only of an event that was delivered more often than it may be tried.
+        """
 
     async def ack(self) -> None:
         """It is done."""

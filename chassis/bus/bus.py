@@ -135,8 +135,8 @@ class Bus(Component):
     ) -> list[str]:
         """Publish many events, or (topic, event) pairs, `window` of them at a time; returns their ids, in order.
 
-        They are sent in the order given. When one fails no further ones are begun, those under way are waited for,
-        and its error is raised with a note that says how many were confirmed.
+        They are sent in the order given. When one fails, or `events` itself, no further ones are begun, those under way
+        are waited for, and the error is raised with a note that says how many were confirmed.
         """
         if window < 1:
             raise ValueError(f"window must be at least 1, not {window}")
@@ -145,16 +145,16 @@ class Bus(Component):
         failures: list[Exception] = []
 
         async def work() -> None:
-            for index, event in remaining:
-                try:
+            try:
+                for index, event in remaining:
+                    if failures:
+                        return
                     topic_or_message, message = event if isinstance(event, tuple) else (event, None)
                     event_id, confirmed = self._send(topic_or_message, message, None, timeout)
                     await confirmed
                     ids[index] = event_id
-                except Exception as error:
-                    failures.append(error)
-                if failures:
-                    return
+            except Exception as error:  # of an event, or of what the events come from
+                failures.append(error)
 
         size = min(window, len(events)) if isinstance(events, Sized) else window
         async with asyncio.TaskGroup() as group:
@@ -244,7 +244,12 @@ class Bus(Component):
         )
         self._subscriptions[durable] = running
         if self._started:
-            await running.start(self.backend)
+            try:
+                await running.start(self.backend)
+            except BaseException:  # it may be tried again
+                if self._subscriptions.get(durable) is running:
+                    del self._subscriptions[durable]
+                raise
         return running
 
     async def _put_aside(self, letter: DeadLetter, call: EventCall, letter_id: str) -> None:

@@ -5,40 +5,27 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar
 
+from chassis.bus.alone import Alone
 from chassis.bus.backend import Backend, Consumer, Delivery, Intake
 from chassis.bus.declaration import Handler, Subscription, takes_call
 from chassis.bus.event import EventCall
+from chassis.bus.held import Held, Key, SignsOfLife
 from chassis.bus.verdict import CutOff, Settler
-from chassis.call import Call, Interceptor, Kind, Method, compose, enter, is_cancelled
+from chassis.call import Call, Interceptor, Kind, Method, Proceed, compose, enter, is_cancelled
 from chassis.errors import Cancelled, ChassisError, Crash, DeadlineExceeded, Verdict, classify
 
 _log = logging.getLogger("chassis.bus")
 
 
-class _Held:
-    """A delivery that is here and not settled yet."""
-
-    __slots__ = ("deadline", "delivery", "expired", "key", "released", "signalled", "task")
-
-    def __init__(self, key: tuple[str, int], delivery: Delivery, now: float) -> None:
-        self.key = key
-        self.delivery = delivery
-        self.signalled = now
-        self.task: asyncio.Task[None] | None = None
-        self.deadline: float | None = None
-        self.expired = False
-        self.released = False
-
-
 class RunningSubscription:
     """One subscription at work: takes deliveries in, runs the handler on them, has them settled, and drains.
 
-    Each event is handled in a task of its own, `concurrency` of them at a time. While one is here, waiting or being
-    handled, the broker is told so, in time before `ack_wait` is over; a redelivery of it that comes all the same is
-    not handled beside the first.
+    Each event is handled in a task of its own, `concurrency` of them at a time, and alone where it came more often than
+    it may be tried. While one is here, waiting or being handled, the broker is told so, in time before `ack_wait` is
+    over; a redelivery of it that comes all the same is not handled beside the first.
     """
 
     CUT_GRACE: ClassVar[float] = 1.0
@@ -62,36 +49,49 @@ class RunningSubscription:
         self.timeout = timeout
         self._subscription = subscription
         self._settler = settler
-        self._concurrency = subscription.concurrency
+        self._limit = subscription.concurrency
         # The broker itself then holds back what comes after an unsettled event, for all instances of the service.
         max_ack_pending = 1 if subscription.ordered else max_ack_pending
         prefetch = max(16, 2 * subscription.concurrency) if subscription.prefetch is None else subscription.prefetch
         self.consumer = Consumer(subscription.topic, durable, ack_wait, max_ack_pending, min(prefetch, max_ack_pending))
         self._method = Method("event", "server", subscription.topic, system, "process", Kind.EVENT)
         self._chain = compose(around, self._method, self._innermost(handler))
+        self._refusing = compose(around, self._method, self._refuse)
+        self._starting = asyncio.Lock()
         self._intake: Intake | None = None
-        self._held: dict[tuple[str, int], _Held] = {}
-        self._waiting: deque[_Held] = deque()
+        self._held: dict[Key, Held] = {}
+        self._signs = SignsOfLife(self._held, topic=self.topic, ack_wait=ack_wait, timeout=timeout, spawn=self._spawn)
+        self._waiting: deque[Held] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alone = Alone(
+            settler,
+            self._tasks,
+            handle=self._handle_alone,
+            spawn=self._spawn,
+            postpone=self._postpone,
+            done=self._go_on,
+            patience=timeout + self.CUT_GRACE,
+        )
         self._running = 0
-        self._draining = False
+        self._paused = self._draining = False
 
     async def start(self, backend: Backend) -> None:
         """Begin to take events in."""
         # Tasks begin in the context of the start: what publishes an event must not leak into its handling.
         self._context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
-        self._intake = await backend.subscribe(self.consumer, self._deliver)
+        async with self._starting:
+            intake = await backend.subscribe(self.consumer, self._deliver)
+            if self._draining:  # since then: what it gives would be given back at once, and come again, for ever
+                await intake.stop()
+            else:
+                self._intake = intake
 
     def _innermost(self, handler: Handler) -> Callable[[Call], Awaitable[None]]:
         with_call = takes_call(handler, self._subscription)
 
         async def handle(call: Call) -> None:
-            delivery = call.transport
-            if delivery.deliveries > 1 and (refusal := self._settler.refuses(delivery)) is not None:
-                raise refusal
             try:
                 if with_call:
                     await handler(call.request, call)
@@ -105,6 +105,9 @@ class RunningSubscription:
 
         return handle
 
+    async def _refuse(self, call: Call) -> None:
+        raise self._settler.refusal(call.transport)
+
     # Taking in.
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -114,34 +117,64 @@ class RunningSubscription:
         key = (delivery.stream, delivery.sequence)
         held = self._held.get(key)
         if held is not None:
-            # It took the one that is being worked on for lost; the newer delivery is the one to settle.
-            held.delivery = delivery
-            return
-        held = self._held[key] = _Held(key, delivery, time.monotonic())
+            if held.delivery.stored == delivery.stored:
+                # It took the one that is being worked on for lost; the newer delivery is the one to settle.
+                held.delivery = delivery
+                return
+            self._move(held)
+        held = self._held[key] = Held(key, delivery, time.monotonic())
+        if self._signs.timer is None:
+            self._signs.begin()
         if delivery.deliveries > 1:
             self._settler.redelivered()
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._interval, self._sweep)
-        if self._running < self._concurrency:
+            if self._settler.doubts(delivery):
+                self._limit, self._paused = 0, True
+                self._alone.add(held)
+                return
+        if self._running < self._limit:
             self._begin(held)
         else:
             self._waiting.append(held)
 
-    def _begin(self, held: _Held) -> None:
+    def _move(self, held: Held) -> None:
+        # Its stream was made anew, and another event has its number now.
+        del self._held[held.key]
+        held.key = (*held.key[:2], held.delivery.stored)
+        self._held[held.key] = held
+
+    def _begin(self, held: Held, chain: Proceed | None = None) -> None:
         self._running += 1
-        held.task = self._loop.create_task(self._run(held), name=self.durable, context=self._context.copy())
+        run = self._run(held, chain or self._chain)
+        held.task = self._loop.create_task(run, name=self.durable, context=self._context.copy())
         self._tasks.add(held.task)
+
+    async def _handle_alone(self, held: Held, refused: bool) -> None:
+        self._begin(held, self._refusing if refused else None)
+        assert held.task is not None
+        await asyncio.wait({held.task})
+
+    def _go_on(self) -> None:
+        """Begin what waited while others were handled alone."""
+        if self._draining or self._loop.is_closed():
+            return
+        self._limit, self._paused = self._subscription.concurrency, False
+        while self._waiting and self._running < self._limit:
+            self._begin(self._waiting.popleft())
+
+    async def _postpone(self, held: Held, why: Exception) -> None:
+        self._release(held)
+        await self._settler.postpone(held.delivery, why)
 
     # Handling.
 
-    async def _run(self, held: _Held) -> None:
+    async def _run(self, held: Held, chain: Proceed) -> None:
         held.deadline = deadline = time.monotonic() + self.timeout
         error: ChassisError | None = None
         try:
             call = EventCall(self._method, held.delivery, self._subscription.message_type, deadline)
             enter(call)
             try:
-                await self._chain(call)
+                await chain(call)
             except asyncio.CancelledError:
                 error = self._cut_off(held)
             except Exception as failure:
@@ -165,10 +198,10 @@ class RunningSubscription:
             assert held.task is not None
             self._tasks.discard(held.task)
             self._running -= 1
-            if self._waiting and not self._draining and not self._loop.is_closed():
+            if self._waiting and not self._paused and not self._loop.is_closed():
                 self._begin(self._waiting.popleft())
 
-    def _cut_off(self, held: _Held) -> ChassisError:
+    def _cut_off(self, held: Held) -> ChassisError:
         cut = self._uncancel()
         if held.expired:
             return self._too_slow()
@@ -185,7 +218,10 @@ class RunningSubscription:
         return told
 
     def _expired(self, call: Call) -> bool:
-        held = self._held.get((call.transport.stream, call.transport.sequence))
+        delivery = call.transport
+        held = self._held.get((delivery.stream, delivery.sequence))
+        if held is None or held.delivery.stored != delivery.stored:
+            held = self._held.get((delivery.stream, delivery.sequence, delivery.stored))
         return held is not None and held.expired
 
     def _too_slow(self) -> DeadlineExceeded:
@@ -200,7 +236,7 @@ class RunningSubscription:
             task.uncancel()
         return cancelled
 
-    def _release(self, held: _Held) -> None:
+    def _release(self, held: Held) -> None:
         held.released = True
         if self._held.get(held.key) is held:  # and not one that came since
             del self._held[held.key]
@@ -211,47 +247,11 @@ class RunningSubscription:
         except Exception as error:  # it comes back by itself, after ack_wait
             _log.debug("an event on %s could not be given back: %s", self.topic, error)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work, context=self._context.copy())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    # Signs of life, and the handler's deadline: one timer for all.
-
-    @property
-    def _interval(self) -> float:
-        return min(self.consumer.ack_wait / 3, self.timeout)
-
-    def _sweep(self) -> None:
-        self._timer = None
-        if not self._held:
-            return
-        now = time.monotonic()
-        quiet = []
-        wake = now + self._interval
-        for held in self._held.values():
-            if held.deadline is not None:
-                if held.deadline <= now and held.task is not None:
-                    held.expired = True
-                    held.task.cancel()
-                else:
-                    wake = min(wake, held.deadline)
-            # A little early, so that what was taken in at about the same time is told together.
-            if now - held.signalled >= self.consumer.ack_wait / 4:
-                held.signalled = now
-                quiet.append(held.delivery)
-            else:
-                wake = min(wake, held.signalled + self.consumer.ack_wait / 3)
-        if quiet:
-            self._spawn(self._tell_alive(quiet))
-        self._timer = self._loop.call_later(wake - now, self._sweep)
-
-    async def _tell_alive(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:
-            try:
-                await delivery.in_progress()
-            except Exception as error:  # told again in a while
-                _log.debug("the broker was not told that an event on %s is being handled: %s", self.topic, error)
+        return task
 
     # The end.
 
@@ -261,15 +261,17 @@ class RunningSubscription:
         Returns, in words, what was cut off.
         """
         until = asyncio.get_running_loop().time() + grace
-        self._draining = True
-        if (intake := self._intake) is not None:
-            self._intake = None
-            try:
-                async with asyncio.timeout(max(grace, self.CUT_GRACE)):
+        self._draining = self._paused = True
+        await self._alone.end()
+        try:
+            async with asyncio.timeout(max(grace, self.CUT_GRACE)), self._starting:
+                intake, self._intake = self._intake, None
+                if intake is not None:
                     await intake.stop()
-            except Exception as error:
-                _log.warning("taking in events on %s could not be stopped: %s", self.topic, error)
-        waiting = list(self._waiting)
+        except Exception as error:
+            _log.warning("taking in events on %s could not be stopped: %s", self.topic, error)
+        waiting = [*self._alone.waiting, *self._waiting]
+        self._alone.waiting.clear()
         self._waiting.clear()
         for held in waiting:
             self._release(held)
@@ -279,9 +281,7 @@ class RunningSubscription:
                 await asyncio.wait(self._tasks, timeout=max(0.0, until - asyncio.get_running_loop().time()))
         finally:
             cut = await self._cut()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._signs.end()
         if self._background:
             await asyncio.wait(self._background, timeout=self.CUT_GRACE)
         return cut

@@ -50,8 +50,8 @@ def dead_letter_of(
 ) -> DeadLetter:
     """The dead letter of an event whose handling ended with this error: all that is needed to look into it.
 
-    One that would have more than `max_payload` bytes goes without the event's bytes, which the stream still has, and
-    says so.
+    One that would have more than `max_payload` bytes goes without the event's bytes, which the stream still has, where
+    that is not enough without its headers, too, and says so.
     """
     delivery = call.transport
     cause = error.__cause__ if isinstance(error, Crash) and error.__cause__ is not None else error
@@ -81,8 +81,18 @@ def dead_letter_of(
     letter.dead_lettered_at.FromNanoseconds(now)
     if call.deliveries == 1:
         letter.first_delivered_at.FromNanoseconds(now - int(call.duration * 1e9))
-    if max_payload is not None and letter.ByteSize() + _ROOM > max_payload:
-        letter.ClearField("payload")
+    if not _fits(letter, max_payload):
         size = len(call.payload)
-        letter.reason += f" (the event's {size} bytes do not fit in; they are number {delivery.sequence} of the stream)"
+        letter.ClearField("payload")
+        missing = f"the event's {size} bytes do not fit in"
+        if not _fits(letter, max_payload):
+            letter.ClearField("headers")
+            missing = f"the event's {size} bytes and its headers do not fit in"
+        if not _fits(letter, max_payload):  # what a handler says, and an id that is no UUID, may have any length
+            letter.reason, letter.event_id = f"{letter.reason[:_ROOM]}…", letter.event_id[:_ROOM]
+        letter.reason += f" ({missing}; they are number {delivery.sequence} of the stream)"
     return letter
+
+
+def _fits(letter: DeadLetter, max_payload: int | None) -> bool:
+    return max_payload is None or letter.ByteSize() + _ROOM <= max_payload

@@ -33,7 +33,7 @@ class Subscription:
     | `concurrency` | how many of them are handled at the same time; 1 unless said |
     | `ordered` | no event is begun before the one in front of it is done for good, its redeliveries included, |
     | | over all instances of the service; costs a round trip to the broker for each event |
-    | `max_deliver` | how often an event that fails is delivered before it becomes a dead letter |
+    | `max_deliver` | how often the handler of an event may fail before the event becomes a dead letter |
     | `ack_wait` | seconds after which the broker takes a handler that gave no sign of life for dead |
     | `timeout` | seconds that a handler may take |
     | `backoff` | how long a failed event waits before it is delivered again |

@@ -99,6 +99,14 @@ class Durable:
             del self._delivered[sequence]
             self._deliver_until(pending)
 
+    def begun(self, sequence: int) -> int:
+        """How often the handler of an event was begun, this time included; 1 where it was settled meanwhile."""
+        pending = self._pending.get(sequence)
+        if pending is None:
+            return 1
+        pending.begun += 1
+        return pending.begun
+
     def _deliver_until(self, pending: _Pending) -> None:
         pending.expires = asyncio.get_running_loop().time() + self._ack_wait
         self._delivered[pending.event.sequence] = pending
@@ -160,11 +168,12 @@ class Durable:
 class _Pending:
     """An event that was delivered and is not settled."""
 
-    __slots__ = ("deliveries", "event", "expires")
+    __slots__ = ("begun", "deliveries", "event", "expires")
 
     def __init__(self, event: Stored) -> None:
         self.event = event
         self.deliveries = 0
+        self.begun = 0
         self.expires = 0.0
 
 
@@ -199,6 +208,8 @@ class _Delivery:
 
     __slots__ = ("_open", "_subscriber", "deliveries", "headers", "payload", "sequence", "stream", "subject")
 
+    stored = b""  # a log counts on: no number comes twice
+
     def __init__(self, subscriber: _Subscriber, event: Stored, deliveries: int) -> None:
         self._subscriber = subscriber
         self._open = True
@@ -225,6 +236,10 @@ class _Delivery:
         """`ack_wait` begins anew."""
         if self._open:
             self._subscriber.durable.alive(self.sequence, self.deliveries)
+
+    async def begun(self) -> int:
+        """Note that its handler is about to begin."""
+        return self._subscriber.durable.begun(self.sequence)
 
     def _ends(self) -> bool:
         if not self._open:

@@ -87,13 +87,7 @@ class Publisher:
     async def _again(
         self, call: PublishCall, headers: dict[str, str], began: float, until: float, error: Exception
     ) -> None:
-        first: Exception | None = error
-
         async def attempt() -> None:
-            nonlocal first
-            if first is not None:
-                failed, first = first, None
-                raise failed
             limit = min(call.timeout / self._attempts, until - time.monotonic())
             if limit <= 0:
                 raise self._unconfirmed(call)
@@ -101,7 +95,7 @@ class Publisher:
 
         left = began + call.timeout - time.monotonic()
         try:
-            await replace(self._retry, total=max(0.0, left)).call(attempt)
+            await replace(self._retry, total=max(0.0, left)).go_on(error, attempt)
         except (Temporary, OSError) as failure:
             if call.deadline is not None and time.monotonic() >= call.deadline:
                 raise DeadlineExceeded(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ClassVar
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from chassis.bus.backend import Backend, Delivery
 from chassis.bus.dead_letter import dead_letter_of, is_dead_letter
 from chassis.bus.event import EventCall
+from chassis.bus.tries import Tries
 from chassis.errors import Aborted, Cancelled, ChassisError, Verdict, classify
 from chassis.metrics.catalogue import EVENT_DEAD_LETTERED, EVENT_REDELIVERED
 from chassis.retry import Policy
@@ -26,6 +28,10 @@ class CutOff(Cancelled):
     """The service stops, and a handler was not done; no word about the event itself."""
 
 
+class Endless(Aborted):
+    """An event whose handler is not begun once more, since it never came to an end."""
+
+
 class Settler:
     """What becomes of a delivery, by the table of `chassis.errors`.
 
@@ -36,13 +42,14 @@ class Settler:
     | `RETRY` | given back, to come again after the backoff |
     | `DEAD_LETTER` | published as a dead letter, and only then ended |
 
-    An event that was given back `max_deliver` times becomes a dead letter; not where the service itself stopped. If the
-    dead letter cannot be published, the event is given back and comes again: it is never lost. A dead letter whose
-    own handler fails is no dead letter once more: it comes again, after the longest wait.
+    An event whose handler has failed `max_deliver` times, as far as is known here, becomes a dead letter; not where the
+    service itself stopped. How often the broker delivered it says nothing: most of that may never have reached the
+    handler. If the dead letter cannot be published, the event is given back and comes again: it is never lost. A dead
+    letter whose own handler fails is no dead letter once more: it comes again, after the longest wait.
     """
 
-    RUNAWAY: ClassVar[int] = 3
-    """Times `max_deliver` after which an event is not handled once more: it has never come to any end."""
+    RUNAWAY: ClassVar[int] = 2
+    """Times `max_deliver` that a handler is begun in vain before it is not begun once more: it comes to no end."""
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class Settler:
         self._backend = backend
         self._put_aside = put_aside
         self._dead_letter = is_dead_letter(topic)
+        self._tries = Tries()
         self._redelivered = None if metrics is None else metrics.get(EVENT_REDELIVERED).labels(topic)
         self._dead_lettered = None if metrics is None else metrics.get(EVENT_DEAD_LETTERED)
 
@@ -72,21 +80,36 @@ class Settler:
         if self._redelivered is not None:
             self._redelivered.inc()
 
-    def refuses(self, delivery: Delivery) -> ChassisError | None:
-        """Why an event is not to be handled once more, or None."""
-        if delivery.deliveries <= self.RUNAWAY * self._max_deliver or self._dead_letter:
-            return None
-        return Aborted(
-            f"delivered {delivery.deliveries} times and never settled: each time its handler was cut off, "
-            "or the process ended, or its dead letter could not be published"
+    def doubts(self, delivery: Delivery) -> bool:
+        """Whether it came so often that it may be what ends the process."""
+        return delivery.deliveries > self._max_deliver and not self._dead_letter
+
+    async def is_too_much(self, delivery: Delivery) -> bool:
+        """Note that an event's handler is about to begin; whether it was begun in vain too often to begin it again."""
+        before = await delivery.begun() - 1
+        return self._tries.at_least(delivery, before) >= self.RUNAWAY * self._max_deliver
+
+    def refusal(self, delivery: Delivery) -> ChassisError:
+        """Why an event's handler is not begun once more."""
+        return Endless(
+            f"its handler was begun {self.RUNAWAY * self._max_deliver} times at least, and of {delivery.deliveries} "
+            "deliveries none was ever settled: each time the handler was cut off, or the process ended, "
+            "or the dead letter could not be published"
         )
 
     async def judge(self, delivery: Delivery, call: EventCall, error: ChassisError) -> Verdict:
         """What is to become of an event that ended with this error; a dead letter is with the broker by then."""
-        verdict = self._verdict(delivery, error)
+        verdict = error.meaning.verdict if isinstance(error, CutOff) else self._verdict(delivery, error)
         if verdict is Verdict.DEAD_LETTER and not await self._bury(delivery, call, error):
             return Verdict.RETRY
         return verdict
+
+    async def postpone(self, delivery: Delivery, why: Exception) -> None:
+        """Give back what cannot be begun right now; its handler has no part in that."""
+        said = {"topic": self._topic, "sequence": delivery.sequence}
+        _log.warning("an event waits, as it cannot be noted that it is begun: %s", why, extra=said)
+        with contextlib.suppress(Exception):  # it comes again when `ack_wait` is over
+            await delivery.nak(self._backoff.longest)
 
     async def settle(self, delivery: Delivery, call: EventCall, verdict: Verdict, error: ChassisError | None) -> None:
         """Tell the broker."""
@@ -106,18 +129,19 @@ class Settler:
 
     def _verdict(self, delivery: Delivery, error: ChassisError) -> Verdict:
         verdict = error.meaning.verdict
-        if verdict is Verdict.ACK or isinstance(error, CutOff):
+        if verdict is Verdict.ACK:
             return verdict
+        if isinstance(error, Endless):
+            return Verdict.DEAD_LETTER
+        tries = self._tries.one_more(delivery)
         if self._dead_letter:
             return Verdict.RETRY
-        if verdict is not Verdict.DEAD_LETTER and delivery.deliveries >= self._max_deliver:
-            return Verdict.DEAD_LETTER
-        return verdict
+        return Verdict.DEAD_LETTER if tries >= self._max_deliver else verdict
 
     def _wait(self, delivery: Delivery, error: ChassisError | None) -> float:
         if self._dead_letter:
             return self._backoff.longest
-        return self._backoff.delay(delivery.deliveries, error)
+        return self._backoff.delay(max(1, self._tries.of(delivery)), error)
 
     async def _bury(self, delivery: Delivery, call: EventCall, error: ChassisError) -> bool:
         letter = dead_letter_of(
@@ -133,7 +157,7 @@ class Settler:
             "durable": self._durable,
         }
         # One dead letter for this event and durable, also if the process ends before the event itself is ended.
-        letter_id = f"{self._durable}:{delivery.stream}:{delivery.sequence}"
+        letter_id = f"{self._durable}:{delivery.stream}:{delivery.sequence}:{delivery.stored.decode()}"
         try:
             await self._put_aside(letter, call, letter_id)
         except Exception as failure:

@@ -86,6 +86,11 @@ def _jetstream_has_servers(facts: Facts) -> Findings:
         yield "eventbus.servers", "addresses of NATS are expected, as eventbus.backend is jetstream"
 
 
+def _failed_events_wait(facts: Facts) -> Findings:
+    if not facts.values["eventbus.backoff"]:
+        yield "eventbus.backoff", "at least one wait is expected, such as 1s; without the option it is 1s, 5s, then 30s"
+
+
 def _metrics_path_is_free(facts: Facts) -> Findings:
     if facts.values["metrics.path"].rstrip("/") in (HEALTH, LIVE, READY):
         yield "metrics.path", "another path than those of health is expected"
@@ -102,5 +107,6 @@ RULES: Final = (
     Rule(("server.drain_delay", "server.shutdown_timeout"), _drain_ends_before_the_stop),
     Rule(("tracing.enabled", "tracing.endpoint"), _tracing_has_an_endpoint),
     Rule(("eventbus.backend", "eventbus.servers"), _jetstream_has_servers),
+    Rule(("eventbus.backoff",), _failed_events_wait),
     Rule(("metrics.path",), _metrics_path_is_free),
 )

@@ -180,13 +180,16 @@ class EventBusConfig:
         default_doc="service.name",
         check=matching(r"[A-Za-z0-9_-]{1,100}", "a name of letters, digits, - and _"),
     )
-    max_deliver: int = knob(3, doc="Times that an event is tried before it is a dead letter.", check=at_least(1))
+    max_deliver: int = knob(
+        3, doc="Times that an event's handler may fail before the event is a dead letter.", check=at_least(1)
+    )
     ack_wait: Duration = knob(
         30.0, doc="An event that nothing is heard of for so long is delivered again.", check=longer_than_zero()
     )
     max_ack_pending: int = knob(1000, doc="Events that may be under way at a time.", check=at_least(1))
     backoff: tuple[Duration, ...] = knob(
-        (1.0, 5.0, 30.0), doc="Waits before the second, third, … try of an event; the last is used from there on."
+        (1.0, 5.0, 30.0),
+        doc="Waits before the second, third, … try of an event, at least one; the last is used from there on.",
     )
 
 

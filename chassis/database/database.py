@@ -272,9 +272,8 @@ class Database(Queries, Component):
         service_name: str = "",
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
-        required: bool | None = None,
     ) -> Database:
-        """Make it from the section `database` of the configuration; `required` takes the place of what that says."""
+        """Make it from the section `database` of the configuration."""
         return cls(
             host=section.host,
             port=section.port,
@@ -293,5 +292,5 @@ class Database(Queries, Component):
             service_name=service_name,
             metrics=metrics,
             tracing=tracing,
-            required=section.required if required is None else required,
+            required=section.required,
         )

@@ -69,7 +69,11 @@ class Subscriptions(Component):
         self._bus = bus
 
     async def start(self) -> None:
-        await self._bus.subscribe_all(self._service)
+        try:
+            await self._bus.subscribe_all(self._service)
+        except BaseException:  # those before it are at work, and what they need is about to be closed
+            await self._bus.drain(0)
+            raise
 
     async def stop(self) -> None:
         cut = await self._bus.drain(self.time_to_end(_GRACE))

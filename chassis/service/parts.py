@@ -39,7 +39,6 @@ def _database(context: Context) -> Component:
         service_name=config.service.name,
         metrics=context.metrics,
         tracing=context.tracing,
-        required=config.database.required,
     )
 
 

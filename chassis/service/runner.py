@@ -137,7 +137,7 @@ class _Run:
                 starting.cancel()
                 await asyncio.wait({starting})
             if starting.cancelled():  # asked to stop before it was up, and rolled back
-                return CUT if self._service._assembly.not_undone else ENDED
+                return CUT if self._service.not_undone else ENDED
             if (error := starting.exception()) is not None:
                 if isinstance(error, ConfigurationError):
                     raise error

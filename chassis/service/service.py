@@ -195,6 +195,11 @@ class ServiceChassis:
         return await self._assembly.stop(deadline)
 
     @property
+    def not_undone(self) -> list[StopFailure]:
+        """What did not end by itself after a start that was given up."""
+        return self._assembly.not_undone
+
+    @property
     def held_up_by(self) -> str | None:
         """The part that starts or stops right now, and the code that blocks the event loop; for other threads."""
         return self._assembly.held_up_by

@@ -74,6 +74,24 @@ async def test_after_the_last_attempt_the_last_error_is_raised_as_it_is() -> Non
     assert work.calls == 3
 
 
+async def test_a_first_attempt_that_was_made_elsewhere_counts_as_one() -> None:
+    time_, first, last = Time(), Temporary("first"), Temporary("third")
+    work = Work(Temporary("second"), last, "not any more")
+    with pytest.raises(Temporary) as raised:
+        await time_.policy(attempts=3).go_on(first, work)
+    assert raised.value is last
+    assert (work.calls, len(time_.slept)) == (2, 2)
+
+
+async def test_a_first_attempt_that_was_made_elsewhere_may_have_been_the_last() -> None:
+    time_, work = Time(), Work("done")
+    for failed in (NotFound("no"), ValueError("no")):
+        with pytest.raises(type(failed)) as raised:
+            await time_.policy().go_on(failed, work)
+        assert raised.value is failed
+    assert work.calls == 0
+
+
 async def test_one_attempt_means_none_more() -> None:
     time_, work = Time(), Work(Temporary("no"))
     with pytest.raises(Temporary):

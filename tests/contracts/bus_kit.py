@@ -160,7 +160,7 @@ class Probe:
     ) -> None:
         self.published.append((subject, msg_id))
         await self._tell()
-        if any(subject.startswith(prefix) for prefix in self.refused):
+        if self.dead or any(subject.startswith(prefix) for prefix in self.refused):
             raise TimeoutError
         await self.inner.publish(subject, payload, headers, msg_id=msg_id, timeout=timeout)
         if self.lost_confirmations:

@@ -10,9 +10,12 @@ from chassis.errors import Temporary
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
 SUBJECTS_OVERLAP = 10065
+INVALID_STREAM = 10052
+"""What is asked for does not fit together; subjects of one stream that overlap, for example."""
 CONSUMER_NOT_FOUND = 10014
 CONSUMER_NAME_IN_USE = frozenset({10013, 10105, 10148})
-MESSAGE_TOO_LARGE = 10054
+TOO_LARGE = frozenset({10054, 10097})
+"""More than the stream takes, and more in its headers than any stream does (64 KiB)."""
 
 NO_RESPONDERS = 503
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from chassis.background import end
 from chassis.bus.backend import Backend, Consumer, Delivery, too_large
-from chassis.bus.jetstream.api import MESSAGE_TOO_LARGE, NO_RESPONDERS, Api
+from chassis.bus.jetstream.api import NO_RESPONDERS, TOO_LARGE, Api
 from chassis.bus.jetstream.connection import Connection
 from chassis.bus.jetstream.consumers import Consumers
 from chassis.bus.jetstream.intake import JetStreamIntake
@@ -44,9 +44,6 @@ class JetStreamBackend(Backend):
 
     CHECK_TIMEOUT: ClassVar[float] = 2.0
     """Seconds in which JetStream has to answer to be taken for healthy."""
-
-    FIRST_BINDING: ClassVar[float] = 5.0
-    """The longest that `subscribe` waits for its durable."""
 
     MAX_SUBJECTS: ClassVar[int] = 10_000
     """Subjects that are remembered to have a stream; for others it is asked each time."""
@@ -218,7 +215,7 @@ def _check_confirmed(subject: str, reply: Reply) -> None:
     error = answer.get("error")
     if isinstance(error, dict):
         said = error.get("description", "no reason given")
-        if error.get("err_code") == MESSAGE_TOO_LARGE:
+        if error.get("err_code") in TOO_LARGE:
             raise InvalidInput(f"the event on {subject} is larger than its stream takes: {said}")
         raise Temporary(f"the event bus did not take the event on {subject}: {said}")
     if "stream" not in answer or "seq" not in answer:

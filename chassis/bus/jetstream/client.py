@@ -74,13 +74,17 @@ class Client(NatsClient):
 
     async def round_trip(self) -> None:
         """Return when the server has read everything that was sent before, and all that it sent before is here."""
-        pong = asyncio.get_running_loop().create_future()
-        await self._send_ping(pong)
-        await pong
+        await self.ping()
+
+    def ping(self, pong: asyncio.Future[bool] | None = None) -> asyncio.Future[bool]:
+        """Ask for a sign of life; what is returned is done when it is here."""
+        pong = asyncio.get_running_loop().create_future() if pong is None else pong
+        self._pongs.append(pong)
+        self.command(_PING)
+        return pong
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
-        self._pongs.append(asyncio.get_running_loop().create_future() if future is None else future)
-        self.command(_PING)
+        self.ping(future)
 
     async def _process_pong(self) -> None:
         self._pings_outstanding = 0

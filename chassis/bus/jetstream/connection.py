@@ -6,7 +6,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nats import errors as nats_errors
 
@@ -48,6 +48,9 @@ class Connection:
 
     AGAIN: ClassVar[Policy] = Policy(attempts=None, initial=0.1, maximum=1.0, jitter=0.25)
     """Waits between rounds of connecting."""
+
+    SHORT_LIVED: ClassVar[float] = 0.5
+    """Seconds within which a connection that ends counts as one that failed."""
 
     MAX_KEPT: ClassVar[int] = 10_000
     """Acknowledgements that are kept while there is no connection."""
@@ -177,11 +180,18 @@ class Connection:
                 self._tried.set()
                 await asyncio.sleep(self.AGAIN.delay(failures))
                 continue
-            failures = 0
+            began = asyncio.get_running_loop().time()
             try:
                 await self._use(client, address, lost)
+            except Exception as error:  # without this task there would be no connection any more
+                self._trouble = _said(error)
+                _log.exception("a connection to NATS could not be used; making a new one")
             finally:
                 await self._let_go(client)
+            # One that was good for something is followed at once.
+            failures = failures + 1 if asyncio.get_running_loop().time() - began < self.SHORT_LIVED else 0
+            if failures:
+                await asyncio.sleep(self.AGAIN.delay(failures))
 
     async def _connect(self, address: Address, lost: asyncio.Future[str]) -> Client | None:
         client, login = Client(), address.login
@@ -218,8 +228,9 @@ class Connection:
                 await self._prepare(client, address)
         except BaseException as error:
             await self._let_go(client)
-            if not isinstance(error, (nats_errors.Error, OSError, ValueError)):
+            if not isinstance(error, Exception):
                 raise
+            # Whatever it is, such as what nats-py makes of a peer that is no NATS server: not now is not never.
             shown = seen[-1] if seen and isinstance(error, nats_errors.NoServersError) else error
             self._trouble = _said(shown)
             return None
@@ -260,12 +271,11 @@ class Connection:
             await asyncio.wait({lost}, timeout=self.PING_INTERVAL)
             if lost.done():
                 return lost.result()
-            try:
-                async with asyncio.timeout(self.PING_TIMEOUT):
-                    await client.round_trip()
-            except TimeoutError:
-                if not lost.done():
-                    return f"no sign of life for {self.PING_INTERVAL + self.PING_TIMEOUT:g} s"
+            pong = client.ping()
+            signs: set[asyncio.Future[Any]] = {lost, pong}
+            await asyncio.wait(signs, timeout=self.PING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            if not lost.done() and not pong.done():
+                return f"no sign of life for {self.PING_INTERVAL + self.PING_TIMEOUT:g} s"
 
     async def _let_go(self, client: Client) -> None:
         try:

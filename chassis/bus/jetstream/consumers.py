@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,18 @@ _log = logging.getLogger("chassis.bus")
 
 _SECOND = 1_000_000_000
 
+_BEGUN = "cqi-begun"
+"""Of the metadata of a durable: how often the handlers of events that came too often were begun, by their number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Where a durable is pulled from, and the most that it gives for one request (0 for no limit)."""
+    """Where a durable is pulled from, the most that it gives for a request (0 for no limit), and when it was made."""
 
     stream: str
     max_batch: int
     max_expires: float
+    made: str = ""
 
 
 class Consumers:
@@ -36,24 +41,42 @@ class Consumers:
         """
         stream = await self._streams.taking(consumer.subject)
         try:
-            config = await self._find(stream, consumer.durable) or await self._create(stream, consumer)
+            info = await self._find(stream, consumer.durable) or await self._create(stream, consumer)
         except Refused as refusal:
             if refusal.number not in CONSUMER_NAME_IN_USE:
                 raise
-            config = (await self._api.ask(f"CONSUMER.INFO.{stream}.{consumer.durable}"))["config"]
+            info = await self._api.ask(f"CONSUMER.INFO.{stream}.{consumer.durable}")
+        config: dict[str, Any] = info["config"]
         _check(consumer, config)
         if update:
             config = await self._update(stream, consumer, config)
-        return Bound(stream, config.get("max_batch", 0), config.get("max_expires", 0) / _SECOND)
+        return Bound(stream, config.get("max_batch", 0), config.get("max_expires", 0) / _SECOND, info["created"])
+
+    async def begun(self, consumer: Consumer, stream: str, sequence: int) -> int:
+        """Note in the durable's metadata that an event's handler is about to begin; how often that was noted.
+
+        Instances that note at the very same time may lose one of the notes, and an event is then begun once more.
+        """
+        info = await self._api.ask(f"CONSUMER.INFO.{stream}.{consumer.durable}")
+        config, floor = info["config"], info["ack_floor"]["stream_seq"]
+        metadata: dict[str, str] = config.get("metadata") or {}
+        try:
+            earlier = json.loads(metadata.get(_BEGUN, "{}"))
+            notes = {number: int(count) for number, count in earlier.items() if int(number) > floor}
+        except (ValueError, TypeError, AttributeError):  # somebody else wrote it
+            notes = {}
+        notes[str(sequence)] = count = notes.get(str(sequence), 0) + 1
+        await self._put(stream, consumer, config | {"metadata": metadata | {_BEGUN: json.dumps(notes)}}, "update")
+        return count
 
     async def _find(self, stream: str, durable: str) -> dict[str, Any] | None:
         try:
-            config: dict[str, Any] = (await self._api.ask(f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+            info: dict[str, Any] = await self._api.ask(f"CONSUMER.INFO.{stream}.{durable}")
         except Refused as refusal:
             if refusal.number != CONSUMER_NOT_FOUND:
                 raise
             return None
-        return config
+        return info
 
     async def _create(self, stream: str, consumer: Consumer) -> dict[str, Any]:
         config = {
@@ -76,7 +99,7 @@ class Consumers:
             return config
         said = ", ".join(f"{name} {config.get(name)} becomes {value}" for name, value in differences.items())
         try:
-            config = await self._put(stream, consumer, config | differences, "update")
+            config = (await self._put(stream, consumer, config | differences, "update"))["config"]
         except Refused as refusal:
             _log.warning("the durable %s is used as it is, not changed (%s): %s", consumer.durable, said, refusal.said)
         else:
@@ -84,12 +107,11 @@ class Consumers:
         return config
 
     async def _put(self, stream: str, consumer: Consumer, config: dict[str, Any], action: str) -> dict[str, Any]:
-        answer = await self._api.ask(
+        answer: dict[str, Any] = await self._api.ask(
             f"CONSUMER.CREATE.{stream}.{consumer.durable}.{consumer.subject}",
             {"stream_name": stream, "config": config, "action": action},
         )
-        stored: dict[str, Any] = answer["config"]
-        return stored
+        return answer
 
 
 def _changeable(consumer: Consumer) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
-from chassis.bus.jetstream.wire import decode_headers
+from chassis.bus.jetstream.wire import decode_headers, stored_of
 
 _SECOND = 1_000_000_000
 
@@ -12,14 +13,24 @@ TERM = b"+TERM"
 IN_PROGRESS = b"+WPI"
 
 
+class Giver(Protocol):
+    """What gave a delivery out, and is told what becomes of it."""
+
+    def settle(self, delivery: JetStreamDelivery, how: bytes) -> None:
+        """Tell the server."""
+
+    async def begun(self, delivery: JetStreamDelivery) -> int:
+        """Have it noted that its handler is about to begin; how often that was noted."""
+
+
 class JetStreamDelivery:
     """One event on its way to a handler; settled by a message to the subject that it came with."""
 
-    __slots__ = ("_headers", "_settle", "deliveries", "payload", "reply", "sequence", "settled", "stream", "subject")
+    __slots__ = ("_giver", "_headers", "deliveries", "payload", "reply", "sequence", "settled", "stream", "subject")
 
     def __init__(
         self,
-        settle: Callable[[JetStreamDelivery, bytes], None],
+        giver: Giver,
         subject: str,
         payload: bytes,
         headers: bytes | None,
@@ -28,7 +39,7 @@ class JetStreamDelivery:
         sequence: int,
         deliveries: int,
     ) -> None:
-        self._settle = settle
+        self._giver = giver
         self.subject = subject
         self.payload = payload
         self._headers: bytes | Mapping[str, str] | None = headers
@@ -46,18 +57,27 @@ class JetStreamDelivery:
             headers = self._headers = decode_headers(headers)
         return headers
 
+    @property
+    def stored(self) -> bytes:
+        """When it was stored."""
+        return stored_of(self.reply)
+
+    async def begun(self) -> int:
+        """Note that its handler is about to begin."""
+        return await self._giver.begun(self)
+
     async def ack(self) -> None:
         """It is done."""
-        self._settle(self, ACK)
+        self._giver.settle(self, ACK)
 
     async def nak(self, delay: float = 0.0) -> None:
         """Deliver it again, in `delay` seconds at the earliest."""
-        self._settle(self, b'-NAK {"delay": %d}' % int(delay * _SECOND) if delay > 0 else NAK)
+        self._giver.settle(self, b'-NAK {"delay": %d}' % int(delay * _SECOND) if delay > 0 else NAK)
 
     async def term(self) -> None:
         """Never deliver it to this durable again."""
-        self._settle(self, TERM)
+        self._giver.settle(self, TERM)
 
     async def in_progress(self) -> None:
         """`ack_wait` begins anew."""
-        self._settle(self, IN_PROGRESS)
+        self._giver.settle(self, IN_PROGRESS)

@@ -58,15 +58,13 @@ class JetStreamIntake:
         self._deliver = deliver
         self._count_rebound = rebound
         self._stopped = stopped
-        self._subject = consumer.subject
-        self._prefetch = consumer.prefetch
+        self._subject, self._prefetch = consumer.subject, consumer.prefetch
         self._step = max(1, consumer.prefetch // 4)
-        self._held: set[int] = set()
-        self._requested = 0
+        self._held: dict[int, JetStreamDelivery] = {}
+        self._requested = self._number = 0
         self._pulls: dict[int, int] = {}
-        self._number = 0
         self._limit = consumer.prefetch
-        self._next = self._inbox = ""
+        self._next = self._inbox = self._made = ""
         self._request = b""
         self._listening: Listening | None = None
         self._binding: asyncio.Task[None] | None = None
@@ -85,8 +83,6 @@ class JetStreamIntake:
             return
         try:
             await self._bind_once()
-        except ValueError:
-            raise
         except (ChassisError, OSError) as error:
             self._in_trouble(error)
             self._bind(1)
@@ -154,6 +150,9 @@ class JetStreamIntake:
         self._limit = min(self._consumer.prefetch, bound.max_batch or self._consumer.prefetch)
         self._requested = 0
         self._pulls.clear()
+        if bound.made != self._made:
+            self._made = bound.made
+            self._forget_held()
         self._heard = asyncio.get_running_loop().time()
         if self.trouble is not None:
             self.trouble = None
@@ -163,6 +162,12 @@ class JetStreamIntake:
         self._pull()
         if self._looking is None:
             self._look()
+
+    def _forget_held(self) -> None:
+        # Its durable is no more, and its numbers may be those of other events, in a stream that was made anew.
+        for delivery in self._held.values():
+            delivery.settled = True
+        self._held.clear()
 
     def _request_to(self, bound: Bound) -> bytes:
         expires = min(self.EXPIRES, bound.max_expires or self.EXPIRES)
@@ -219,36 +224,31 @@ class JetStreamIntake:
         if not known and len(self._held) >= self._prefetch:
             self._connection.settle(reply, NAK)
             return
-        self._held.add(sequence)
+        delivery = JetStreamDelivery(self, self._subject, payload, headers, reply, stream, sequence, deliveries)
+        self._held[sequence] = delivery
         self.backlog = pending
-        self._deliver(
-            JetStreamDelivery(
-                self._settle,
-                self._subject,
-                payload,
-                headers,
-                reply,
-                stream,
-                sequence,
-                deliveries,
-            )
-        )
+        self._deliver(delivery)
         if known or not self._requested:
             self._pull()
 
-    def _settle(self, delivery: JetStreamDelivery, how: bytes) -> None:
+    def settle(self, delivery: JetStreamDelivery, how: bytes) -> None:
+        """Tell the server what becomes of a delivery, if it was not told before."""
         if delivery.settled:
             return
         if how is IN_PROGRESS:
             self._connection.send(delivery.reply.decode(), how)
             return
         delivery.settled = True
-        self._held.discard(delivery.sequence)
+        self._held.pop(delivery.sequence, None)
         try:
             self._connection.settle(delivery.reply, how)
         finally:
             if not self._requested or self._prefetch - len(self._held) - self._requested >= self._step:
                 self._pull()
+
+    async def begun(self, delivery: JetStreamDelivery) -> int:
+        """Have it noted with the durable that a handler is about to begin; how often that was noted."""
+        return await self._consumers.begun(self._consumer, delivery.stream, delivery.sequence)
 
     # What the server has to say.
 

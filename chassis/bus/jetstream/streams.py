@@ -3,9 +3,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from chassis.bus.jetstream.api import STREAM_NAME_IN_USE, STREAM_NOT_FOUND, SUBJECTS_OVERLAP, Api, Refused
+from chassis.bus.jetstream.api import (
+    INVALID_STREAM,
+    STREAM_NAME_IN_USE,
+    STREAM_NOT_FOUND,
+    SUBJECTS_OVERLAP,
+    Api,
+    Refused,
+)
 from chassis.bus.streams import Stream
 from chassis.errors import Temporary
 
@@ -34,35 +42,51 @@ class Streams:
         self._told: set[str] = set()
 
     async def ensure(self) -> None:
-        """Have all of them; raises Temporary where that is not possible right now."""
+        """Have all of them; raises Temporary, or an OSError, where that is not possible right now for one of them."""
+        failures: list[Exception] = []
         async with self._lock:
             for stream in self._wanted:
-                await self._ensure(stream)
+                try:
+                    await self._ensure(stream)
+                except (Temporary, OSError) as error:  # which is no reason to go without the others
+                    failures.append(error)
+        for failure in failures[1:]:
+            _log.warning("one more of the streams of the event bus could not be looked after: %s", failure)
+        if failures:
+            raise failures[0]
 
     async def check(self, timeout: float) -> None:
-        """Raise if the first of them, or what takes its subjects instead, cannot be reached right now."""
-        subject = self._wanted[0].subjects[0]
-        answer = await self._api.ask("STREAM.NAMES", {"subject": subject}, timeout=timeout)
-        names = answer.get("streams") or []
-        if not names:
-            await self.ensure()
-            return
-        info = await self._api.ask(f"STREAM.INFO.{names[0]}", timeout=timeout)
-        if (info.get("cluster") or {}).get("leader") == "":
-            raise Temporary(f"the stream {names[0]} of the event bus has no leader right now")
+        """Raise if one of them, or what takes its subjects instead, cannot be reached right now."""
+        for stream in self._wanted:
+            answer = await self._api.ask("STREAM.NAMES", {"subject": stream.subjects[0]}, timeout=timeout)
+            names = answer.get("streams") or []
+            if not names:
+                await self._have(stream)
+                continue
+            info = await self._api.ask(f"STREAM.INFO.{names[0]}", timeout=timeout)
+            if (info.get("cluster") or {}).get("leader") == "":
+                raise Temporary(f"the stream {names[0]} of the event bus has no leader right now")
+
+    async def _have(self, stream: Stream) -> None:
+        try:
+            async with self._lock:
+                await self._ensure(stream)
+        except Refused as refusal:
+            said = f"the event bus cannot have its stream {stream.name}: {refusal.said}"
+            raise Temporary(said, detail=refusal.detail) from refusal
 
     async def taking(self, subject: str) -> str:
         """The name of the stream that takes a subject, which becomes one of the first stream's where there is none."""
         found = await self._find(subject)
         if found is not None:
             return found
+        stream = next((each for each in self._wanted if each.takes(subject)), self._wanted[0])
         async with self._lock:
-            for stream in self._wanted:
-                await self._ensure(stream)
+            await self._ensure(stream)
             found = await self._find(subject)
             if found is None:
-                await self._add(self._wanted[0].name, (subject,))
-                found = self._wanted[0].name
+                await self._add(stream, (subject,))
+                found = stream.name
             return found
 
     async def _find(self, subject: str) -> str | None:
@@ -80,7 +104,7 @@ class Streams:
         self._compare(stream, config)
         missing = tuple(each for each in stream.subjects if each not in config.get("subjects", ()))
         if missing:
-            await self._add(stream.name, missing)
+            await self._add(stream, missing)
 
     async def _create(self, stream: Stream) -> None:
         body = {"name": stream.name, "subjects": list(stream.subjects), **_settings(stream)}
@@ -95,10 +119,18 @@ class Streams:
         else:
             _log.info("made the stream %s for %s", stream.name, ", ".join(stream.subjects))
 
-    async def _add(self, name: str, subjects: tuple[str, ...]) -> None:
+    async def _add(self, stream: Stream, subjects: tuple[str, ...]) -> None:
+        name = stream.name
         # There is no way to say "only if nobody has changed it since": two who add at the same time undo each other.
         for _ in range(self.ATTEMPTS):
-            config = (await self._api.ask(f"STREAM.INFO.{name}"))["config"]
+            try:
+                config = (await self._api.ask(f"STREAM.INFO.{name}"))["config"]
+            except Refused as refusal:
+                if refusal.number != STREAM_NOT_FOUND:
+                    raise
+                # Others take parts of its subjects, so that it could not be made with all of them.
+                await self._create(replace(stream, subjects=subjects))
+                return
             present = config.get("subjects") or []
             missing = [each for each in subjects if each not in present]
             if not missing:
@@ -108,6 +140,12 @@ class Streams:
             except Refused as refusal:
                 if refusal.number == SUBJECTS_OVERLAP:
                     self._overlaps(name, await self._find(missing[0]), tuple(missing))
+                    return
+                if refusal.number == INVALID_STREAM and await self._find(missing[0]) == name:
+                    taken, wanted = ", ".join(present), ", ".join(missing)
+                    self._tell(
+                        f"{name}: {wanted}", f"the stream {name} is used as it is: it takes {taken}, not {wanted}"
+                    )
                     return
                 raise
             _log.info("added %s to the stream %s", ", ".join(missing), name)
@@ -135,9 +173,9 @@ class Streams:
         if differences:
             self._tell(stream.name, f"the stream {stream.name} is used as it is: {'; '.join(differences)}")
 
-    def _tell(self, name: str, text: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
+    def _tell(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
             _log.warning(text)
 
 

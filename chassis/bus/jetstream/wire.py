@@ -112,3 +112,15 @@ def origin_of(reply: bytes) -> Origin:
     if len(parts) >= _LONG and parts[1] == b"ACK":
         return Origin(parts[4].decode(), int(parts[6]), int(parts[7]), int(parts[10]))
     raise ValueError(f"{reply!r} is no subject to acknowledge an event on")
+
+
+def stored_of(reply: bytes) -> bytes:
+    """When the event of a delivery was stored, as its reply subject has it: nanoseconds, in digits.
+
+    >>> stored_of(b"$JS.ACK.cqc_events.cqar-asset_created.2.17.5.1795000000000000000.3")
+    b'1795000000000000000'
+    >>> stored_of(b"$JS.ACK.hub.Ab12.cqc_events.cqar-asset_created.2.17.5.1795000000000000000.3.x7")
+    b'1795000000000000000'
+    """
+    parts = reply.split(b".")
+    return parts[_SHORT - 2 if len(parts) == _SHORT else _LONG - 2]

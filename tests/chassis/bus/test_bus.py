@@ -177,6 +177,74 @@ async def test_a_backend_that_does_not_take_a_subscription_ends_the_start() -> N
     assert backend.stopped
 
 
+async def test_a_subscription_that_failed_can_be_tried_again() -> None:
+    class Refusing(MemoryBackend):
+        refuses = True
+
+        async def subscribe(self, consumer: Any, deliver: Any) -> Any:
+            if self.refuses:
+                raise PermissionError("not allowed")
+            return await super().subscribe(consumer, deliver)
+
+    backend = Refusing()
+    bus = Bus(backend, service_name="cqar")
+    await bus.start()
+    with pytest.raises(PermissionError):
+        await bus.subscribe(AssetCreated, ignore)
+    backend.refuses = False
+    await bus.subscribe(AssetCreated, ignore)
+    with pytest.raises(ValueError, match="two handlers"):
+        await bus.subscribe(AssetCreated, ignore)
+    await bus.stop()
+
+
+async def test_where_the_events_to_publish_come_from_an_iterable_that_fails_its_error_is_raised_after_those_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def events() -> Any:
+        yield AssetCreated(source="a")
+        yield AssetCreated(source="b")
+        raise KeyError("the source broke")
+
+    confirmed: list[bytes] = []
+    backend = MemoryBackend()
+    publish = backend.publish
+
+    async def slowly(subject: str, payload: bytes, *arguments: Any, **named: Any) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await publish(subject, payload, *arguments, **named)
+        confirmed.append(payload)
+
+    monkeypatch.setattr(backend, "publish", slowly)
+    bus = Bus(backend, service_name="cqar")
+    await bus.start()
+    with pytest.raises(KeyError, match="the source broke") as raised:
+        await bus.publish_all(events())
+    assert len(confirmed) == 2
+    assert raised.value.__notes__ == ["2 of the events were published before"]
+    await bus.stop()
+
+
+async def test_of_many_that_are_published_none_is_begun_behind_one_that_cannot_be() -> None:
+    sent: list[str] = []
+    backend = MemoryBackend()
+    publish = backend.publish
+
+    async def noted(subject: str, *arguments: Any, **named: Any) -> None:
+        sent.append(subject)
+        await publish(subject, *arguments, **named)
+
+    backend.publish = noted  # type: ignore[method-assign]
+    bus = Bus(backend, service_name="cqar")
+    await bus.start()
+    with pytest.raises(TypeError) as raised:
+        await bus.publish_all([object(), AssetCreated(), AssetCreated()])  # type: ignore[list-item]
+    assert sent == []
+    assert raised.value.__notes__ == ["0 of the events were published before"]
+    await bus.stop()
+
+
 async def test_a_crash_that_nobody_logged_is_logged_with_its_stack(caplog: pytest.LogCaptureFixture) -> None:
     bus = make(max_deliver=1)
     await bus.start()

@@ -27,6 +27,7 @@ class Delivered:
         self.payload = EchoHappened(text=text).SerializeToString()
         self.headers: Mapping[str, str] = {}
         self.stream = "events"
+        self.stored = b""
         self.sequence = sequence
         self.deliveries = deliveries
         self.settled: asyncio.Queue[str] = asyncio.Queue()
@@ -50,6 +51,9 @@ class Delivered:
         self.signalled.set()
         if self.unreachable:
             raise ConnectionError("gone")
+
+    async def begun(self) -> int:
+        return self.deliveries
 
     async def ended(self) -> str:
         async with asyncio.timeout(PATIENCE):
@@ -163,6 +167,151 @@ async def test_an_event_that_comes_back_while_it_is_given_back_is_still_handled_
     assert await third.ended() == "ack"
     assert begun.empty()
     await bus.stop()
+
+
+async def test_another_event_of_the_same_number_is_handled_too_where_the_stream_was_made_anew() -> None:
+    go_on = asyncio.Event()
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def handler(event: EchoHappened) -> None:
+        begun.put_nowait(event.text)
+        await go_on.wait()
+
+    bus, backend = await running(handler, concurrency=2, timeout=PATIENCE)
+    old, new, again = Delivered("old"), Delivered("new"), Delivered("new", deliveries=2)
+    new.stored = again.stored = b"later"
+    for delivery in (old, new, again):
+        backend.deliver(delivery)
+    async with asyncio.timeout(PATIENCE):
+        assert [await begun.get(), await begun.get()] == ["old", "new"]
+    go_on.set()
+    assert (await old.ended(), await again.ended()) == ("ack", "ack")
+    assert (begun.empty(), new.settled.empty()) == (True, True)
+    await bus.stop()
+
+
+async def test_a_handler_whose_event_has_lost_its_number_to_another_is_still_bound_by_its_time() -> None:
+    async def handler(event: EchoHappened) -> None:
+        await asyncio.Event().wait()
+
+    seen: list[str] = []
+
+    class Observing(Interceptor):
+        async def around(self, call: Call, proceed: Proceed) -> Any:
+            try:
+                return await proceed(call)
+            finally:
+                seen.append(call.code.name)
+
+    bus, backend = await running(handler, [Observing()], concurrency=2, timeout=0.05)
+    old, new = Delivered("old"), Delivered("new")
+    new.stored = b"later"
+    backend.deliver(old)
+    backend.deliver(new)
+    assert (await old.ended(), await new.ended()) == ("nak", "nak")
+    assert seen == ["DEADLINE_EXCEEDED"] * 2
+    await bus.stop()
+
+
+async def test_an_event_that_cannot_be_noted_as_begun_waits_and_does_not_keep_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs: list[str] = []
+
+    async def handler(event: EchoHappened) -> None:
+        runs.append(event.text)
+
+    class Unnoted(Delivered):
+        async def begun(self) -> int:
+            raise Temporary("no leader")
+
+    bus, backend = await running(handler, max_deliver=1)
+    doubted, other = Unnoted("doubted", deliveries=2), Delivered("other", sequence=2)
+    backend.deliver(doubted)
+    backend.deliver(other)
+    assert (await doubted.ended(), await other.ended()) == ("nak", "ack")
+    assert runs == ["other"]
+    assert "cannot be noted that it is begun: no leader" in caplog.text
+    await bus.stop()
+
+
+async def test_nothing_is_begun_alone_any_more_while_the_intake_is_being_stopped() -> None:
+    runs: list[str] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(event: EchoHappened) -> None:
+        runs.append(event.text)
+        begun.set()
+        await go_on.wait()
+
+    bus, backend = await running(handler, max_deliver=1)
+    backend.stopped = asyncio.Event()
+    first, waiting = Delivered("first", 1, deliveries=2), Delivered("waiting", 2, deliveries=2)
+    backend.deliver(first)
+    backend.deliver(waiting)
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+    backend.while_stopping = go_on.set
+    draining = asyncio.create_task(bus.drain(PATIENCE))
+    assert await first.ended() == "ack"
+    for _ in range(20):  # it would have its turn
+        await asyncio.sleep(0)
+    backend.stopped.set()
+    assert await draining == []
+    assert await waiting.ended() == "nak"
+    assert runs == ["first"]
+
+
+async def test_a_drain_stops_a_subscription_that_was_being_made() -> None:
+    making, made = asyncio.Event(), asyncio.Event()
+    stops: list[str] = []
+
+    class Slow(Manual):
+        async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
+            making.set()
+            await made.wait()
+            return await super().subscribe(consumer, deliver)
+
+    backend = Slow()
+    bus = Bus(backend, service_name="cqar")
+    await bus.start()
+    subscribing = asyncio.create_task(bus.subscribe(EchoHappened, ignore))
+    async with asyncio.timeout(PATIENCE):
+        await making.wait()
+    backend.while_stopping = lambda: stops.append("stopped")
+    draining = asyncio.create_task(bus.drain(PATIENCE))
+    await asyncio.sleep(0)
+    made.set()
+    async with asyncio.timeout(PATIENCE):
+        assert await draining == []
+        await subscribing
+    assert stops == ["stopped"]
+
+
+async def test_a_subscription_that_took_longer_than_the_drain_is_stopped_once_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chassis.bus.RunningSubscription.CUT_GRACE", 0.01)
+    making, made = asyncio.Event(), asyncio.Event()
+    stops: list[str] = []
+
+    class Slow(Manual):
+        async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
+            making.set()
+            await made.wait()
+            return await super().subscribe(consumer, deliver)
+
+    backend = Slow()
+    bus = Bus(backend, service_name="cqar")
+    await bus.start()
+    subscribing = asyncio.create_task(bus.subscribe(EchoHappened, ignore))
+    async with asyncio.timeout(PATIENCE):
+        await making.wait()
+        await bus.drain(0)
+        backend.while_stopping = lambda: stops.append("stopped")
+        made.set()
+        await subscribing
+    assert stops == ["stopped"]
 
 
 async def test_an_intake_that_cannot_be_stopped_does_not_keep_the_service(caplog: pytest.LogCaptureFixture) -> None:
@@ -296,6 +445,30 @@ async def test_a_dead_letter_fits_what_the_broker_takes_by_then() -> None:
     letter = DeadLetter.FromString(backend.published[0])
     assert letter.payload == b""
     assert "do not fit" in letter.reason
+    await bus.stop()
+
+
+async def test_a_dead_letter_that_is_too_large_by_its_headers_or_its_reason_goes_without_them_and_says_so() -> None:
+    reasons = ["no", "x" * 8000]
+
+    async def handler(event: EchoHappened) -> None:
+        raise InvalidInput(reasons.pop(0))
+
+    bus, backend = await running(handler)
+    backend.max_payload = 4096
+    for sequence in (1, 2):
+        delivery = Delivered("text", sequence)
+        delivery.headers = {"nats-msg-id": "e-1", "x-big": "a" * 4000}
+        backend.deliver(delivery)
+        assert await delivery.ended() == "term"
+    first, second = [DeadLetter.FromString(payload) for payload in backend.published]
+    missing = " (the event's 6 bytes and its headers do not fit in; they are number 1 of the stream)"
+    assert first.reason == f"no{missing}"
+    assert second.reason == f"{'x' * 1024}…{missing.replace('1', '2')}"
+    for letter in (first, second):
+        assert (letter.payload, dict(letter.headers)) == (b"", {})
+        assert (letter.event_id, letter.event_type, letter.stream) == ("e-1", "echo_happened", "events")
+        assert letter.ByteSize() < 4096 - 1024 + 256
     await bus.stop()
 
 

@@ -47,6 +47,7 @@ def test_a_database_needs_user_and_name():
         ({"SERVER_DRAIN_DELAY": "26s"}, "server.drain_delay"),
         ({"TRACING_ENABLED": "true"}, "tracing.endpoint"),
         ({"EVENTBUS_BACKEND": "jetstream"}, "eventbus.servers"),
+        ({"EVENTBUS_BACKOFF": ""}, "eventbus.backoff"),
         ({"METRICS_PATH": "/health/live"}, "metrics.path"),
         ({"METRICS_PATH": "/health/"}, "metrics.path"),
     ],

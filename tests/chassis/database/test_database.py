@@ -216,4 +216,3 @@ def test_the_password_is_in_no_repr() -> None:
 def test_whether_it_is_required_is_what_the_configuration_says(required: bool) -> None:
     section = DatabaseConfig(host="db", database="cqar", user="cqar", required=required)
     assert Database.from_config(section).required is required
-    assert Database.from_config(section, required=not required).required is not required

@@ -16,10 +16,13 @@ from nats.js import JetStreamContext
 
 from chassis.bus import Bus
 from chassis.bus.jetstream import JetStreamBackend
+from chassis.bus.jetstream.address import Address
+from chassis.bus.jetstream.client import Client
 from chassis.bus.jetstream.connection import Connection
 from chassis.config import SecretUrl
 from chassis.dev import NatsServer
 from chassis.errors import ChassisError, Temporary
+from chassis.retry import Policy
 from chassis.testing.servers import AccountForTest, ServersForTests
 from tests.chassis.bus.jetstream.conftest import Services
 from tests.chassis.bus.jetstream.waiting import PATIENCE, Seen, settled, until
@@ -236,6 +239,102 @@ async def test_a_half_open_connection_is_noticed_and_replaced(
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_connection_that_is_lost_while_a_sign_of_life_is_waited_for_is_noticed_at_once(
+    own_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "PING_INTERVAL", 0.01)
+    monkeypatch.setattr(Connection, "PING_TIMEOUT", 10 * PATIENCE)
+    connection, lost, asked = Connection([own_server.url], client_name="test"), asyncio.Event(), asyncio.Event()
+    ping = Client.ping
+
+    def pinging(client: Client, *arguments: Any) -> Any:
+        asked.set()
+        return ping(client, *arguments)
+
+    monkeypatch.setattr(Client, "ping", pinging)
+    connection.on_lost.append(lost.set)
+    await connection.start()
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGSTOP)
+    asked.clear()
+    async with asyncio.timeout(PATIENCE):
+        await asked.wait()
+        await asyncio.to_thread(own_server.kill)
+        await lost.wait()
+    await connection.stop()
+
+
+@pytest.mark.parametrize("greeting", [b"INFO []\r\n", b"INFO 1\r\n", b'INFO {"connect_urls":[1]}\r\n', b"hello\r\n"])
+async def test_a_server_that_greets_in_an_odd_way_does_not_end_the_connecting(
+    own_server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, greeting: bytes
+) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.set()
+        writer.write(greeting)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr("chassis.bus.jetstream.connection.random.shuffle", lambda addresses: None)
+    monkeypatch.setattr(Connection, "CONNECT_TIMEOUT", 0.3)
+    greeted = asyncio.Event()
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as odd:
+        address = SecretUrl(f"nats://127.0.0.1:{odd.sockets[0].getsockname()[1]}")
+        connection = Connection([address], client_name="test")
+        await connection.start()
+        assert greeted.is_set()
+        assert "NATS cannot be reached at" in caplog.text
+        connection._configured.append(Address.of(own_server.url))
+        await until(lambda: connection.is_connected)
+        await connection.stop()
+
+
+async def test_a_connection_that_could_not_be_used_is_followed_by_another(
+    own_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, calls = Connection([own_server.url], client_name="test"), list[int]()
+
+    def use() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise SystemError("unforeseen")
+
+    connection.on_connected.append(use)
+    await connection.start()
+    await until(lambda: len(calls) == 2 and connection.is_connected)
+    assert "could not be used" in caplog.text
+    await connection.stop()
+
+
+async def test_a_server_that_lets_everybody_in_and_out_again_is_not_asked_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[int] = []
+
+    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload":1048576,"headers":true}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+            if line.startswith(b"SUB"):
+                break
+        writer.close()
+
+    def delay(policy: Policy, failures: int) -> float:
+        waits.append(failures)
+        return 0.0 if failures < 4 else 60.0
+
+    monkeypatch.setattr(Policy, "delay", delay)
+    async with await asyncio.start_server(welcome, "127.0.0.1", 0) as door:
+        address = SecretUrl(f"nats://127.0.0.1:{door.sockets[0].getsockname()[1]}")
+        connection = Connection([address], client_name="test")
+        await connection.start()
+        await until(lambda: len(waits) == 4)
+        await connection.stop()
+
+    assert waits == [1, 2, 3, 4]
+
+
 async def test_a_broker_that_is_not_there_at_the_start_is_found_when_it_comes(
     services: Services, own_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:

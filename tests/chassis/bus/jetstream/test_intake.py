@@ -230,6 +230,33 @@ async def test_a_stream_that_was_deleted_with_its_durable_is_made_again(
     await seen.all_of({"later"})
 
 
+async def test_an_event_with_the_number_of_one_that_is_being_handled_is_handled_too_in_a_stream_made_anew(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest
+) -> None:
+    bus = await services.bus(nats_account.url)
+    begun, done, go_on = list[str](), list[str](), asyncio.Event()
+
+    async def handler(event: AssetCreated) -> None:
+        begun.append(event.source)
+        await go_on.wait()
+        done.append(event.source)
+        if event.source == "new":
+            await asyncio.Event().wait()
+
+    await bus.subscribe(AssetCreated, handler, concurrency=2)
+    await bus.publish(AssetCreated(source="old"))
+    await until(lambda: begun == ["old"])
+    await peer.delete_stream("cqc_events")
+    await bus.publish(AssetCreated(source="new"))
+    await until(lambda: begun == ["old", "new"])
+    go_on.set()
+    await until(lambda: sorted(done) == ["new", "old"])
+    await bus.backend._connection.round_trip(5)
+    # The word about the old one is none about the new one, which has its number.
+    info = await peer.consumer_info("cqc_events", DURABLE)
+    assert (info.num_ack_pending, info.ack_floor.stream_seq if info.ack_floor else 0) == (1, 0)
+
+
 async def test_limits_of_a_durable_are_kept(
     services: Services, peer: JetStreamContext, nats_account: AccountForTest, caplog: pytest.LogCaptureFixture
 ) -> None:

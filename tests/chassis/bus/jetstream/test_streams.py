@@ -19,6 +19,8 @@ from chassis.dev.nats import NatsServer
 from chassis.errors import InvalidInput, Temporary
 from chassis.testing.servers import AccountForTest
 from tests.chassis.bus.jetstream.conftest import Services
+from tests.chassis.bus.jetstream.test_intake import Held
+from tests.chassis.bus.jetstream.waiting import until
 
 TOPIC = "cqc.events.v1.asset_created"
 DAY = 24 * 60 * 60 * 1_000_000_000
@@ -121,6 +123,60 @@ async def test_a_stream_of_another_name_that_takes_the_events_already_is_used(
     assert "eventbus.stream_name" in told
 
 
+async def test_a_stream_whose_subjects_cannot_become_ours_is_used_as_it_is_and_the_others_are_made(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    await peer.add_stream(name="cqc_events", subjects=["cqc.events.v1.*"])
+    backend = await services.backend(nats_account.url)
+    assert (await stream(peer))["subjects"] == ["cqc.events.v1.*"]
+    assert (await stream(peer, "cqc_events_dlq"))["subjects"] == ["cqi.dlq.>"]
+    await backend.publish(TOPIC, b"x", {}, msg_id="1", timeout=5)
+    await backend.publish("cqi.dlq.cqar.asset_created", b"x", {}, msg_id="1", timeout=5)
+    await backend.check()
+    told = [each for each in warnings(caplog) if "max_age" not in each]
+    assert told == ["the stream cqc_events is used as it is: it takes cqc.events.v1.*, not cqc.events.v1.>"]
+
+
+async def test_a_stream_that_cannot_be_had_is_no_reason_to_go_without_the_others_and_is_told(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    await peer.add_stream(name="archive", subjects=["archive.>"])
+    mirror = {"name": "cqc_events", "mirror": {"name": "archive"}, "retention": "limits", "storage": "file"}
+    await peer._api_request("$JS.API.STREAM.CREATE.cqc_events", json.dumps(mirror).encode())
+    backend = await services.backend(nats_account.url)
+    assert (await stream(peer, "cqc_events_dlq"))["subjects"] == ["cqi.dlq.>"]
+    assert "could not be looked after" in caplog.text
+    await backend.publish("cqi.dlq.cqar.asset_created", b"x", {}, msg_id="1", timeout=5)
+    with pytest.raises(Temporary, match="cannot have its stream cqc_events: "):
+        await backend.check()
+
+
+async def test_a_stream_of_dead_letters_that_cannot_be_had_is_told_by_the_health_check(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest
+) -> None:
+    await peer.add_stream(name="archive", subjects=["archive.>"])
+    mirror = {"name": "cqc_events_dlq", "mirror": {"name": "archive"}, "retention": "limits", "storage": "file"}
+    await peer._api_request("$JS.API.STREAM.CREATE.cqc_events_dlq", json.dumps(mirror).encode())
+    backend = await services.backend(nats_account.url)
+    await backend.publish(TOPIC, b"x", {}, msg_id="1", timeout=5)
+    with pytest.raises(Temporary, match="cannot have its stream cqc_events_dlq: "):
+        await backend.check()
+    await peer.delete_stream("cqc_events_dlq")
+    await backend.check()
+    assert (await stream(peer, "cqc_events_dlq"))["subjects"] == ["cqi.dlq.>"]
+
+
+async def test_dead_letters_have_a_stream_also_where_another_takes_some_of_their_subjects(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest
+) -> None:
+    await peer.add_stream(name="others", subjects=["cqi.dlq.others.>"])
+    backend = await services.backend(nats_account.url)
+    await backend.publish("cqi.dlq.cqar.asset_created", b"x", {}, msg_id="1", timeout=5)
+    letters = await stream(peer, "cqc_events_dlq")
+    assert (letters["subjects"], letters["max_age"]) == (["cqi.dlq.cqar.asset_created"], 14 * DAY)
+    await backend.check()
+
+
 async def test_two_services_that_start_at_once_have_one_stream(
     services: Services, peer: JetStreamContext, nats_account: AccountForTest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,6 +218,8 @@ async def test_an_event_larger_than_the_stream_takes_can_never_be_published(
     backend = await services.backend(nats_account.url)
     with pytest.raises(InvalidInput, match="larger than its stream takes"):
         await backend.publish(TOPIC, b"x" * 200, {}, msg_id="1", timeout=5)
+    with pytest.raises(InvalidInput, match="header size exceeds"):
+        await backend.publish("cqi.dlq.a.b", b"x", {"a": "b" * 70_000}, msg_id="1", timeout=5)
     with pytest.raises(InvalidInput, match=f"takes {backend.max_payload}"):
         await backend.publish(TOPIC, b"x" * backend.max_payload, {}, msg_id="1", timeout=5)
     await backend.publish(TOPIC, b"x", {}, msg_id="2", timeout=5)
@@ -186,7 +244,8 @@ async def test_what_listens_on_a_topic_without_being_a_stream_is_no_confirmation
         await message.respond(b"thanks")
 
     await peer._nc.subscribe(TOPIC, cb=answer)
-    await peer._nc.flush()
+    # Not `flush`: nats-py writes its PING before what waits to be sent, and the server may answer it before it listens.
+    assert (await peer._nc.request(TOPIC, timeout=5)).data == b"thanks"
     with pytest.raises(Temporary, match="no stream"):
         await backend.publish(TOPIC, b"x", {}, msg_id="1", timeout=5)
 
@@ -219,6 +278,44 @@ async def test_what_may_be_changed_of_a_durable_is_changed_and_all_else_stays(
     await backend.subscribe(consumer(ack_wait=60.0, max_ack_pending=7), lambda delivery: None)
     assert await durable(peer) == before | {"ack_wait": 60_000_000_000, "max_ack_pending": 7, "max_deliver": -1}
     assert warnings(caplog) == []
+
+
+async def test_what_is_begun_is_noted_with_the_durable_beside_what_others_noted_there(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest
+) -> None:
+    backend, held = await services.backend(nats_account.url), Held()
+    settings = ConsumerConfig(durable_name="d", filter_subject=TOPIC, ack_policy="explicit", metadata={"team": "b"})
+    await peer.add_consumer("cqc_events", settings)
+    await backend.subscribe(consumer(), held)
+    for text in (b"1", b"2", b"3"):
+        await backend.publish(TOPIC, text, {}, msg_id="", timeout=5)
+    await held.reach(3)
+    first, second, third = held.deliveries
+    assert [await each.begun() for each in (first, second, first, third)] == [1, 1, 2, 1]
+    assert json.loads((await durable(peer))["metadata"]["cqi-begun"]) == {"1": 2, "2": 1, "3": 1}
+    await first.ack()
+
+    async def acknowledged() -> bool:
+        return bool((await ask(peer, "CONSUMER.INFO.cqc_events.d"))["ack_floor"]["stream_seq"] == 1)
+
+    await until(acknowledged)
+    assert await second.begun() == 2
+    metadata = (await durable(peer))["metadata"]
+    assert json.loads(metadata["cqi-begun"]) == {"2": 2, "3": 1}  # what is done with is not kept
+    assert metadata["team"] == "b"
+
+
+async def test_a_note_that_somebody_else_has_written_is_written_anew(
+    services: Services, peer: JetStreamContext, nats_account: AccountForTest
+) -> None:
+    backend, held = await services.backend(nats_account.url), Held()
+    notes = {"cqi-begun": "[]"}
+    settings = ConsumerConfig(durable_name="d", filter_subject=TOPIC, ack_policy="explicit", metadata=notes)
+    await peer.add_consumer("cqc_events", settings)
+    await backend.subscribe(consumer(), held)
+    await backend.publish(TOPIC, b"x", {}, msg_id="", timeout=5)
+    await held.reach(1)
+    assert [await held.deliveries[0].begun() for _ in range(2)] == [1, 2]
 
 
 async def test_a_durable_that_begins_elsewhere_is_used_with_a_warning(
