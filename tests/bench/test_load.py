@@ -86,7 +86,8 @@ def test_calls_are_made_and_metered(make: Callable[..., Sample], child: Child) -
     before = child.cpu_seconds()
     sample = make(child, UNARY, request(), 64)
     assert sample.rate > 0
-    assert 0 < sample.cpu_us * 64 / 1e6 <= child.cpu_seconds() - before
+    used = child.cpu_seconds() - before
+    assert 0 < sample.cpu_us * 64 / 1e6 <= used + 1e-9  # two ways to the same number, which differ in its last digit
     assert len(sample.times_ms) == (64 if make is at_rate else 0)
 
 
