@@ -262,26 +262,31 @@ async def test_nothing_is_begun_alone_any_more_while_the_intake_is_being_stopped
     assert runs == ["first"]
 
 
+class Slow(Manual):
+    """Says when a subscription is being made, and makes it when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.making, self.made = asyncio.Event(), asyncio.Event()
+
+    async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
+        self.making.set()
+        await self.made.wait()
+        return await super().subscribe(consumer, deliver)
+
+
 async def test_a_drain_stops_a_subscription_that_was_being_made() -> None:
-    making, made = asyncio.Event(), asyncio.Event()
     stops: list[str] = []
-
-    class Slow(Manual):
-        async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
-            making.set()
-            await made.wait()
-            return await super().subscribe(consumer, deliver)
-
     backend = Slow()
     bus = Bus(backend, service_name="cqar")
     await bus.start()
     subscribing = asyncio.create_task(bus.subscribe(EchoHappened, ignore))
     async with asyncio.timeout(PATIENCE):
-        await making.wait()
+        await backend.making.wait()
     backend.while_stopping = lambda: stops.append("stopped")
     draining = asyncio.create_task(bus.drain(PATIENCE))
     await asyncio.sleep(0)
-    made.set()
+    backend.made.set()
     async with asyncio.timeout(PATIENCE):
         assert await draining == []
         await subscribing
@@ -292,24 +297,16 @@ async def test_a_subscription_that_took_longer_than_the_drain_is_stopped_once_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chassis.bus.RunningSubscription.CUT_GRACE", 0.01)
-    making, made = asyncio.Event(), asyncio.Event()
     stops: list[str] = []
-
-    class Slow(Manual):
-        async def subscribe(self, consumer: Consumer, deliver: Callable[[Delivery], None]) -> Manual:
-            making.set()
-            await made.wait()
-            return await super().subscribe(consumer, deliver)
-
     backend = Slow()
     bus = Bus(backend, service_name="cqar")
     await bus.start()
     subscribing = asyncio.create_task(bus.subscribe(EchoHappened, ignore))
     async with asyncio.timeout(PATIENCE):
-        await making.wait()
+        await backend.making.wait()
         await bus.drain(0)
         backend.while_stopping = lambda: stops.append("stopped")
-        made.set()
+        backend.made.set()
         await subscribing
     assert stops == ["stopped"]
 
