@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest_asyncio
 
+from tests.leftovers import left_by_a_closed_loop
 from tests.matrix.playing import Servers
 
 
@@ -15,7 +16,7 @@ async def servers() -> AsyncIterator[Servers]:
     complaints: list[str] = []
 
     def complain(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not _left_by_a_closed_loop(context):
+        if not left_by_a_closed_loop(context["message"], context.get("exception")):
             complaints.append(str(context))
 
     loop = asyncio.get_running_loop()
@@ -26,16 +27,3 @@ async def servers() -> AsyncIterator[Servers]:
     loop.set_exception_handler(None)
     # Such as "Task exception was never retrieved".
     assert not complaints
-
-
-def _left_by_a_closed_loop(context: dict[str, Any]) -> bool:
-    """gRPC has one queue for all event loops of a process, and a channel that is closed leaves a last entry there.
-
-    This loop lives as long as the tests do: it reads what other tests, whose loops are closed by then, have left.
-    """
-    exception = context.get("exception")
-    return (
-        isinstance(exception, RuntimeError)
-        and str(exception) == "Event loop is closed"
-        and "PollerCompletionQueue" in str(context.get("handle"))
-    )
