@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -14,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, TraceFlag
 from opentelemetry.trace.span import TraceState
 
 from chassis.call import TraceContext
-from chassis.tracing.conventions import Attributes, SpanShape
+from chassis.tracing.conventions import Attributes, Notes, SpanShape
 from chassis.tracing.sampling import DECIDED, ToldIdGenerator
 
 
@@ -40,7 +41,7 @@ class SpanMaker:
             span.shape.name,
             span.before,
             span.shape.kind,
-            span.attributes,
+            span.shape.beginning(span.notes),
             span.links,
             span.began,
             record_exception=False,
@@ -67,17 +68,24 @@ class SpanMaker:
             context=span.get_span_context(),
             parent=parent if parent.is_valid else None,
             resource=self._resource,
-            attributes=BoundedAttributes(
-                self._limits.max_span_attributes,
-                span.attributes,
-                immutable=False,
-                max_value_len=self._limits.max_span_attribute_length,
-            ),
+            attributes=self._bounded(span.shape.beginning(span.notes) | span.ending),
             links=span.links,
             kind=span.shape.kind,
             start_time=span.began,
             end_time=span.ended,
             instrumentation_scope=self._scope,
+        )
+
+    def _bounded(self, attributes: Attributes) -> Mapping[str, Any]:
+        most, longest = self._limits.max_span_attributes, self._limits.max_span_attribute_length
+        within = most is None or len(attributes) <= most
+        if within and longest is not None:
+            within = all(len(value) <= longest for value in attributes.values() if isinstance(value, str))
+        # The SDK's class looks at each of them, which takes as long as all the rest of the span.
+        return (
+            MappingProxyType(attributes)
+            if within
+            else BoundedAttributes(most, attributes, immutable=False, max_value_len=longest)
         )
 
 
@@ -89,7 +97,9 @@ class CallSpan(Span):
     context, gets the SDK's own from there on.
     """
 
-    __slots__ = ("_context", "_made", "_maker", "attributes", "before", "began", "ended", "links", "shape", "trace")
+    __slots__ = (
+        "_context", "_made", "_maker", "before", "began", "ended", "ending", "links", "notes", "shape", "trace",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -97,7 +107,7 @@ class CallSpan(Span):
         shape: SpanShape,
         trace: TraceContext,
         before: Context,
-        attributes: Attributes,
+        notes: Notes,
         links: tuple[Link, ...],
     ) -> None:
         self._maker = maker
@@ -106,19 +116,20 @@ class CallSpan(Span):
         self.shape = shape
         self.trace = trace
         self.before = before
-        self.attributes = attributes
+        self.notes = notes
         self.links = links
         self.began = time.time_ns()
         self.ended: int | None = None
+        self.ending: Attributes
 
     @property
     def noted(self) -> bool:
         """Whether nobody has asked for more than notes."""
         return self._made is None
 
-    def end_noted(self, attributes: Attributes) -> None:
+    def end_noted(self, ending: Attributes) -> None:
         """The end of one that is only noted down."""
-        self.attributes.update(attributes)
+        self.ending = ending
         self.ended = time.time_ns()
 
     def exported(self) -> ReadableSpan:

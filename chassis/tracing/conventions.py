@@ -18,6 +18,11 @@ from chassis.text import clean
 
 Attributes = dict[str, str | int]
 
+Notes = Attributes | tuple[str, str | None]
+"""What was noted of a call: its attributes, or the peer and the user agent that they are made of."""
+
+_NOTHING: Notes = ("", None)
+
 # The others are the caller's doing, and no fault of the server (semantic conventions for gRPC).
 _SERVER_FAULTS = frozenset(
     {
@@ -36,7 +41,7 @@ _EVENT_NO_FAULTS = frozenset({StatusCode.OK, StatusCode.ALREADY_EXISTS, StatusCo
 class SpanShape:
     """What the spans of all calls of one method have in common; made once."""
 
-    __slots__ = ("attributes", "event", "http", "kind", "method", "name", "process", "served")
+    __slots__ = ("attributes", "ended_well", "event", "http", "kind", "method", "name", "process", "served")
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -53,17 +58,26 @@ class SpanShape:
         }[self.event, self.served]
         if method.target:
             self.attributes |= _address("server", method.target.rpartition("/")[2])
+        # How a call of its ended that went well, where that is the same for all of them.
+        self.ended_well: Attributes | None = None
+        if not self.http:
+            self.ended_well = {} if self.event else {"rpc.response.status_code": StatusCode.OK.name}
 
-    def beginning(self, call: Any) -> Attributes:
+    def note(self, call: Any) -> Notes:
+        """What has to be known of a call that begins, to tell of it later; of RPCs no more than has to be asked now."""
+        if self.event:
+            return _event(self.method, call)
+        if self.http:
+            return _http_request(call)
+        return (call.peer, call.metadata.get("user-agent")) if self.served else _NOTHING
+
+    def beginning(self, notes: Notes) -> Attributes:
         """The attributes that a span begins with."""
         attributes = self.attributes.copy()
-        if self.event:
-            attributes |= _event(self.method, call)
-        elif self.served:
-            attributes |= _http_request(call) if self.http else _peer(call.peer)
-            if user_agent := call.metadata.get("user-agent"):
-                attributes["user_agent.original"] = clean(user_agent)
-        return attributes
+        if isinstance(notes, dict):
+            return attributes | notes
+        peer, user_agent = notes
+        return attributes | _peer(peer) | _user_agent(user_agent)
 
     def ending(self, call: Any) -> tuple[Attributes, bool]:
         """The attributes that tell how it ended, and whether that is a failure of whom the span belongs to."""
@@ -127,7 +141,11 @@ def _http_request(call: Any) -> Attributes:
         attributes |= _address("server", clean(host))
     if peer := call.peer:
         attributes |= _address("client", peer) | _address("network.peer", peer)
-    return attributes
+    return attributes | _user_agent(call.metadata.get("user-agent"))
+
+
+def _user_agent(user_agent: str | None) -> Attributes:
+    return {"user_agent.original": clean(user_agent)} if user_agent else {}
 
 
 @lru_cache(1024)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
+from grpc import StatusCode
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, create_key, detach, get_current
 from opentelemetry.sdk.trace import Span as SdkSpan
@@ -121,16 +122,21 @@ class Recorder:
 
     def close(self, call: Call, shape: SpanShape, span: Span, own: bool) -> None:
         """Record how a call ended, and end its span if it is our own."""
+        deliver = self.deliver if own and type(span) is CallSpan and span.noted else None
+        error = call.error
+        if deliver is not None and error is None and call.code is StatusCode.OK and shape.ended_well is not None:
+            cast(CallSpan, span).end_noted(shape.ended_well)
+            deliver(cast(CallSpan, span))
+            return
         attributes, failed = shape.ending(call)
         if not own:
             if not span.is_recording():  # whose it is has ended it, a moment before us
                 return
             attributes = shape.attributes | attributes
-        error = call.error
         crash = None if error is None else crash_in(error)
-        if own and not failed and crash is None and type(span) is CallSpan and span.noted and self.deliver is not None:
-            span.end_noted(attributes)
-            self.deliver(span)
+        if deliver is not None and not failed and crash is None:
+            cast(CallSpan, span).end_noted(attributes)
+            deliver(cast(CallSpan, span))
             return
         span.set_attributes(attributes)
         if failed:
@@ -174,7 +180,7 @@ class Recorder:
     def _start(
         self, call: Call, shape: SpanShape, trace: TraceContext, before: Context, links: tuple[Link, ...] = _NO_LINKS
     ) -> Span:
-        span = CallSpan(self._maker, shape, trace, before, shape.beginning(call), links)
+        span = CallSpan(self._maker, shape, trace, before, shape.note(call), links)
         return span if self.deliver is not None else self._maker.at_once(span)
 
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:

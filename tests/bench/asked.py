@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 PATIENCE = 30.0  # seconds that a process may take to start, to answer, and to end
 
 
 class Asked:
-    """A module that runs as a process of its own; `name` is how errors speak of it."""
+    """A module that runs as a process of its own, with this much more in its environment.
 
-    def __init__(self, module: str, name: str, order: dict[str, Any]) -> None:
+    `name` is how errors speak of it.
+    """
+
+    def __init__(
+        self, module: str, name: str, order: dict[str, Any], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._name = name
         # In a session of its own: Ctrl-C is for this process, and the other ends when it can read nothing more.
         self._process = subprocess.Popen(
@@ -23,6 +31,7 @@ class Asked:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **environment},
             start_new_session=True,
         )
         assert self._process.stdin is not None

@@ -33,7 +33,7 @@ class Child:
             "public_key": credentials.public_key,
             "settings": {**variant.settings, "place": dict(place)},
         }
-        self._asked = Asked("tests.bench.serve", f"the process of {variant.name!r}", order)
+        self._asked = Asked("tests.bench.serve", f"the process of {variant.name!r}", order, variant.environment)
         self.port = 0
 
     @property

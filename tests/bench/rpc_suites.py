@@ -60,6 +60,8 @@ _UNARY = [
     v.VERIFYING,
     v.VERIFYING_PLAIN,
     v.VERIFYING_ALWAYS,
+    v.BARE_SWITCHED,
+    v.FULL_SWITCHED,
 ]
 _UNARY_GOALS = [
     faster(v.FULL, v.BARE, Goal(0.85, 0.92)),
@@ -73,6 +75,10 @@ _UNARY_GOALS = [
     faster(v.FULL, v.VERIFYING),
     faster(v.BARE, v.PLAIN),
     faster(v.REMEMBERING, v.BARE),
+    faster(v.BARE_SWITCHED, v.BARE),
+    faster(v.FULL_SWITCHED, v.FULL),
+    faster(v.FULL_SWITCHED, v.BARE_SWITCHED),
+    faster(v.FULL_SWITCHED, v.PLAIN),
 ]
 
 _MANY = 100

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 class Variant:
     """One way to do it: what `tests.bench.serve` builds in a process of its own, on which event loop.
 
-    `kind` is the module of `tests.bench` whose `build` makes it.
+    `kind` is the module of `tests.bench` whose `build` makes it; `environment` is what its process finds there.
     """
 
     name: str
     kind: str
     loop: Literal["asyncio", "uvloop"] = "uvloop"
     settings: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 Measure = Callable[[Variant], Sample]

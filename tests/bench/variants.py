@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.bench.suite import Variant
 
 BARE = Variant("bare grpc.aio + uvloop", "bare")
@@ -9,6 +11,10 @@ PLAIN = Variant("bare grpc.aio", "bare", "asyncio")
 
 FULL = Variant("chassis, all concerns, tracing 0.1", "chassis_service", settings={"tracing": 0.1})
 ALWAYS = Variant("chassis, all concerns, tracing always", "chassis_service", settings={"tracing": 1})
+# gRPC has two ways to read from its connections, and a switch between them that it does not promise to keep.
+_OTHER_LISTENER = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
+BARE_SWITCHED = replace(BARE, name="bare grpc.aio + uvloop, gRPC's other listener", environment=_OTHER_LISTENER)
+FULL_SWITCHED = replace(FULL, name=f"{FULL.name}, gRPC's other listener", environment=_OTHER_LISTENER)
 UNTRACED = Variant("chassis, tracing off", "chassis_service", settings={"tracing": None})
 
 REMEMBERING = Variant(

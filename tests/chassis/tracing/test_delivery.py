@@ -11,8 +11,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from chassis.call import Call, Kind, Method
 from chassis.component import Components
 from chassis.tracing import Tracing
+from chassis.tracing.conventions import SpanShape
 
 
 class Collector(SpanExporter):
@@ -52,6 +54,68 @@ def tracing_to(collector: SpanExporter, **options: float) -> Tracing:
 def work(tracing: Tracing, times: int = 1) -> None:
     for _ in range(times):
         tracing.tracer.start_span("work").end()
+
+
+METHOD = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
+SHAPE = SpanShape(METHOD)
+
+
+def serve(tracing: Tracing, times: int = 1) -> None:
+    """Calls whose spans are only noted down."""
+    recorder = tracing.recorder
+    assert recorder is not None
+    for _ in range(times):
+        call = Call(METHOD)
+        token, span, own = recorder.open_served(call, SHAPE)
+        assert token is not None
+        assert span is not None
+        recorder.detach(token)
+        recorder.close(call, SHAPE, span, own)
+
+
+async def test_spans_of_calls_are_handed_over_after_a_moment() -> None:
+    collector = Collector()
+    tracing = tracing_to(collector, batch_timeout=0.01)
+    await tracing.start()
+    serve(tracing, 3)
+    await asyncio.to_thread(collector.asked.acquire)  # though nobody flushes, and nothing stops
+    await tracing.stop()
+    assert (tracing.exported, tracing.dropped, sum(collector.batches)) == (3, 0, 3)
+
+
+async def test_many_of_them_are_handed_over_at_once() -> None:
+    collector = Hanging()
+    tracing = tracing_to(collector, queue_size=10, stop_timeout=0.01)
+    await tracing.start()
+    serve(tracing, 1000)
+    delivery = tracing.recorder.deliver.__self__  # type: ignore[union-attr]
+    assert len(delivery._ended_just_now) < 64
+    assert tracing.dropped == 990
+    with pytest.raises(TimeoutError):
+        await tracing.stop()
+    assert (tracing.exported, tracing.dropped) == (0, 1000)
+    collector.released.set()
+
+
+async def test_whoever_wants_them_now_gets_all_of_them() -> None:
+    collector = Collector()
+    tracing = tracing_to(collector)
+    await tracing.start()
+    assert tracing.recorder is not None
+    serve(tracing, 3)
+    assert await asyncio.to_thread(tracing.recorder.provider.force_flush)
+    assert (tracing.exported, collector.batches) == (3, [3])
+    serve(tracing, 2)
+    await tracing.stop()
+    assert (tracing.exported, tracing.dropped, collector.batches) == (5, 0, [3, 2])
+
+
+async def test_spans_of_calls_that_end_after_the_stop_are_counted_as_dropped() -> None:
+    tracing = tracing_to(Collector())
+    await tracing.start()
+    await tracing.stop()
+    serve(tracing, 2)
+    assert (tracing.exported, tracing.dropped) == (0, 2)
 
 
 async def test_what_waits_is_delivered_when_it_stops() -> None:
