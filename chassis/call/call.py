@@ -85,9 +85,6 @@ class Call:
 
     # What a transport knows.
 
-    def _read_request(self) -> Any:
-        return self._raw
-
     def values(self, name: str) -> list[str]:
         """All values of a header, in order; most have none or one."""
         value = self.metadata.get(name)
@@ -115,7 +112,7 @@ class Call:
 
         Raises `Undecodable` where the bytes are no message of the method's type.
         """
-        return self._read_request()
+        return self._raw
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline (negative behind it), None where there is none."""

@@ -97,12 +97,14 @@ class Accepting:
 
     async def _end_what_is_lost(self) -> None:
         # A call that arrives while grpc shuts down is now and then neither given out nor refused (seen with 1.85.1):
-        # its caller would wait for an answer, and the stop for the end of that call, as long as there is grace.
+        # its caller would wait for an answer, and the stop for the end of that call, as long as there is grace. So it
+        # does for a connection whose other side does not answer, which looks the same from here. Calls of another
+        # server of this process count as well: then both take the time that they have.
         quiet = 0
         while quiet < _LOOKS:
             await asyncio.sleep(_LOOK)
             quiet = 0 if self._running() or _answering() else quiet + 1
-        _log.warning("gRPC lost calls that arrived in the moment of the stop; their callers are told UNAVAILABLE")
+        _log.info("gRPC does not end by itself: silent connections, and calls that it has lost, are cut off")
         await asyncio.gather(*(server.stop(None) for server in self._servers))
 
     def _ended(self, server: grpc.aio.Server, accepting: asyncio.Task[Any]) -> None:

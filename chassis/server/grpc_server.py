@@ -125,10 +125,6 @@ class GrpcServer(Component):
         await self._accepting.start()
         self._health.start()
 
-    def tell_health(self) -> None:
-        """Have grpc.health.v1 say at once what the readiness endpoint says; it follows by itself a moment later."""
-        self._health.tell()
-
     async def check(self) -> None:
         if not self._accepting.open:
             raise Temporary("the gRPC port is closed")

@@ -44,13 +44,9 @@ class HealthService:
 
     def start(self) -> None:
         """Begin to follow the service's health."""
-        self.tell()
+        self._tell(self._health is None or self._health.ready)
         if self._health is not None:
             self._unsubscribe = self._health.subscribe(self._tell)
-
-    def tell(self) -> None:
-        """Say what is the case now."""
-        self._tell(self._health is None or self._health.ready)
 
     def stop(self) -> None:
         """Tell watchers to go elsewhere, for good, and let them go: the server would wait for them."""

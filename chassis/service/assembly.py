@@ -219,7 +219,6 @@ class Assembly:
         # started all the same, and says what it waits for.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.health.check(), _FIRST_CHECK)
-        self._grpc.tell_health()
         _log.info("service started", extra={"grpc_address": self.grpc_address, "http_address": self.http_address})
 
     async def stop(self, deadline: float | None = None) -> list[StopFailure]:

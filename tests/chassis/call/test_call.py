@@ -44,19 +44,6 @@ def test_what_the_transport_knows_is_there() -> None:
     assert 0 < remaining <= 5
 
 
-def test_the_request_is_made_when_it_is_first_asked_for() -> None:
-    reads: list[str] = []
-
-    class Late(Call):
-        def _read_request(self) -> str:
-            reads.append("request")
-            return "request"
-
-    call = Late(SERVED)
-    assert reads == []
-    assert (call.request, reads) == ("request", ["request"])
-
-
 def test_a_call_without_a_transport_knows_nothing_and_fails_at_nothing() -> None:
     call = Call(SERVED, request="request")
 

@@ -429,10 +429,34 @@ async def test_a_call_that_grpc_lost_does_not_hold_up_the_stop(caplog: pytest.Lo
     losing = Losing()
     accepting = _accepting(losing)
     await accepting.start()
-    await accepting.stop(3600)
+    with caplog.at_level(logging.INFO, "chassis.server"):
+        await accepting.stop(3600)
 
     assert losing.graces == [3600, None]
-    assert "gRPC lost calls that arrived in the moment of the stop" in caplog.text
+    assert "gRPC does not end by itself" in caplog.text
+
+
+async def test_nor_does_a_connection_that_says_nothing(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    echo = await serving.composed(grace=3600)
+    with socket.create_connection(("127.0.0.1", echo.server.port)):
+        await said(echo, "the port has seen the other connection")
+        async with asyncio.timeout(30):
+            await echo.server.stop()
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_what_looks_for_lost_calls_ends_with_the_stop() -> None:
+    losing = Losing()
+    losing.ended.set()
+    accepting = _accepting(losing)
+    await accepting.start()
+    before = asyncio.all_tasks()
+    await accepting.stop(3600)
+    await asyncio.sleep(0)
+
+    assert losing.graces == [3600]
+    assert asyncio.all_tasks() == before
 
 
 async def test_calls_that_run_and_answers_on_their_way_are_no_lost_ones(monkeypatch: pytest.MonkeyPatch) -> None:

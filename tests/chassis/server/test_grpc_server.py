@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -107,7 +108,9 @@ async def test_health_of_all_services_can_be_listed(serving: Serving) -> None:
     assert {name: each.status for name, each in listed.items()} == {"": SERVING, ECHO: SERVING}
 
 
-async def test_a_watcher_that_does_not_read_is_nobody_elses_trouble(serving: Serving, recording: Recording) -> None:
+async def test_a_watcher_that_does_not_read_is_nobody_elses_trouble(
+    serving: Serving, recording: Recording, caplog: pytest.LogCaptureFixture
+) -> None:
     health = Readiness(ready=True)
     echo = await serving.composed(recording, health=health, grace=1)
     with Hostile(echo.server.port, window=0) as hostile:
@@ -127,6 +130,7 @@ async def test_a_watcher_that_does_not_read_is_nobody_elses_trouble(serving: Ser
         seen.append((await watching.read()).status)
 
     assert seen == [SERVING, NOT_SERVING, NOT_SERVING, SERVING, SERVING, NOT_SERVING]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_watcher_that_hears_of_the_stop_while_it_reads_is_told(serving: Serving) -> None:
