@@ -182,8 +182,8 @@ async def test_what_a_killed_process_had_comes_to_another_instance(world: World)
 
 
 async def test_a_handler_that_is_slower_than_ack_wait_keeps_its_event(world: World) -> None:
-    service, gate = await world.service(ack_wait=0.3), Gate()
-    waiting = await world.service(ack_wait=0.3)
+    service, gate = await world.service(ack_wait=1), Gate()
+    waiting = await world.service(ack_wait=1)
     await service.bus.subscribe(EchoHappened, gate)
     await waiting.bus.subscribe(EchoHappened, gate)
     await publish(service.bus, "slow")
@@ -196,7 +196,7 @@ async def test_a_handler_that_is_slower_than_ack_wait_keeps_its_event(world: Wor
 
 
 async def test_an_event_that_waits_its_turn_behind_a_slow_handler_stays_here_too(world: World) -> None:
-    service, gate = await world.service(ack_wait=0.3), Gate()
+    service, gate = await world.service(ack_wait=1), Gate()
     await service.bus.subscribe(EchoHappened, gate)
     await publish(service.bus, "slow", "waits")
     await service.probe.until(lambda probe: probe.signals >= 10)

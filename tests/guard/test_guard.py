@@ -30,9 +30,10 @@ def test_the_figures_are_saved_for_the_oldest_and_the_newest_python() -> None:
         assert saved_figures(version).keys() == set(KINDS)
 
 
-def test_twenty_counts_and_those_of_another_process_are_equal() -> None:
-    runs = [*measured(runs=20), *measured()]
-    assert len(runs) == 21
+@pytest.mark.timeout(300)  # they are counted in twelve processes, ten seconds each
+def test_five_counts_and_those_of_another_process_are_equal() -> None:
+    runs = [*measured(runs=5), *measured()]
+    assert len(runs) == 6
     assert all(run == runs[0] for run in runs)
     assert runs[0]["sampled"].totals > runs[0]["unsampled"].totals
 

@@ -192,7 +192,7 @@ def test_what_grpc_has_to_say_of_metadata_is_not_kept_from_other_handlers(
     with caplog.at_level(logging.ERROR), Hostile(json_served.port) as connection:
         call(connection, ODD["latin-1"])
 
-    assert {record.name for record in caplog.records} == {"grpc._cython.cygrpc"}
+    assert "grpc._cython.cygrpc" in {record.name for record in caplog.records}
 
 
 @given(st.binary(max_size=200))

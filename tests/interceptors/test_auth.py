@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,23 @@ import pytest
 from cqi.testing.v1 import echo_pb2 as pb
 from cqi.testing.v1 import echo_pb2_grpc as rpc
 from grpc import StatusCode
-from grpc_health.v1 import health_pb2
 
 from chassis.auth import ApiKeyAuthenticator
 from chassis.call import Call, Kind, Method, Principal, compose, current_principal
 from chassis.client import channel
-from chassis.errors import PermissionDenied, Temporary, Unauthorized
+from chassis.errors import (
+    Cancelled,
+    ChassisError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    Permanent,
+    PermissionDenied,
+    ResourceExhausted,
+    Temporary,
+    Unauthorized,
+)
 from chassis.metrics import Metrics
 from interceptors import AuthInterceptor, MetricsInterceptor
 from tests.interceptors.echo_kit import Recording, Scripted, Serving, failing
@@ -22,7 +34,6 @@ from tests.interceptors.echo_kit import Recording, Scripted, Serving, failing
 TOKEN = "key-of-a-caller-0123456789"
 BEARER = [("authorization", f"Bearer {TOKEN}")]
 KNOWN = ApiKeyAuthenticator({"cqmd": [TOKEN]})
-MADE = Method.grpc("/pkg.Prices/Get", Kind.UNARY_UNARY, "client")
 SERVED = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
 
 
@@ -94,82 +105,6 @@ async def test_who_does_not_say_who_they_are_gets_nowhere(
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/cqi.testing.v1.EchoService/Nothing",
-        "/grpc.health.v1.Health/../x",
-        "/grpc.health.v1.Health/check",
-        "/grpc.health.v1.health/Check",
-        "/grpc.health.v1.Health/Check/",
-        "//grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/Check?",
-        "/grpc.health.v1.Health/Check#",
-        "/grpc.health.v1.Health/Check;x=y",
-        "/grpc.health.v1.Health/Check ",
-        " /grpc.health.v1.Health/Check",
-        "grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health//Check",
-        "/grpc.health.v1.Health/./Check",
-        "/x/../grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health",
-        "/grpc.health.v1.Health/",
-        "/Health/Check",
-        "/grpc.health.v1.Health/%43heck",
-        "/grpc.health.v1.Health%2FCheck",
-        "%2Fgrpc.health.v1.Health/Check",
-        "/GRPC.HEALTH.V1.HEALTH/CHECK",
-        "/grpc.health.v1.Health/Ch\u00e9ck",
-        "/grpc.health.v1.Health/\u0421heck",
-        "/grpc.health.v2.Health/Check",
-        "/grpc.health.v1.Health/Checks",
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo/",
-        "/grpc.reflection.v1.ServerReflection/serverReflectionInfo",
-        "/grpc.reflection.v2.ServerReflection/ServerReflectionInfo",
-        "/",
-        "/x",
-    ],
-)
-async def test_what_only_looks_like_an_exempt_name_needs_credentials(serving: Serving, path: str) -> None:
-    echo = await serving.composed(AuthInterceptor(KNOWN), reflection=True)
-    method = echo.channel.unary_unary(path)
-
-    without = await echo.fails(method(b""))
-    given = await echo.fails(method(b"", metadata=BEARER))
-
-    assert (without.code(), given.code()) == (StatusCode.UNAUTHENTICATED, StatusCode.UNIMPLEMENTED)
-
-
-@pytest.mark.parametrize("name", ["grpc.reflection.v1", "grpc.reflection.v1alpha"])
-async def test_health_and_reflection_need_no_credentials(serving: Serving, name: str) -> None:
-    echo = await serving.composed(AuthInterceptor(KNOWN), reflection=True)
-    check = echo.channel.unary_unary(
-        "/grpc.health.v1.Health/Check", response_deserializer=health_pb2.HealthCheckResponse.FromString
-    )
-    reflect = echo.channel.stream_stream(f"/{name}.ServerReflection/ServerReflectionInfo")
-
-    assert (await check(b"")).status == health_pb2.HealthCheckResponse.SERVING
-    assert [answer async for answer in reflect(iter([]))] == []
-
-
-async def test_other_names_can_be_open_or_none_at_all(serving: Serving) -> None:
-    closed = await serving.composed(AuthInterceptor(KNOWN, public=()))
-    opened = await serving.composed(AuthInterceptor(KNOWN, public=["/cqi.testing.v1.EchoService/Echo"]))
-
-    error = await closed.fails(closed.channel.unary_unary("/grpc.health.v1.Health/Check")(b""))
-
-    assert error.code() is StatusCode.UNAUTHENTICATED
-    assert (await opened.stub.Echo(pb.EchoRequest(text="open"))).text == "open"
-
-
-async def test_methods_that_the_server_was_told_are_public_are(serving: Serving) -> None:
-    echo = await serving.composed(AuthInterceptor(KNOWN), public=["/cqi.testing.v1.EchoService/Echo"])
-
-    assert (await echo.stub.Echo(pb.EchoRequest(text="open"))).text == "open"
-    error = await echo.fails(anext(aiter(echo.stub.EchoStream(pb.EchoRequest()))))
-    assert error.code() is StatusCode.UNAUTHENTICATED
-
-
-@pytest.mark.parametrize(
     "answer",
     [
         raising(RuntimeError(f"no connection, tried with {TOKEN}")),
@@ -179,6 +114,7 @@ async def test_methods_that_the_server_was_told_are_public_are(serving: Serving)
         raising(StopIteration()),
         raising(asyncio.CancelledError()),
         raising(BaseExceptionGroup("several", [KeyError(TOKEN), asyncio.CancelledError()])),
+        raising(NotFound.of("api key", TOKEN)),
         lambda token: "cqmd",
         lambda token: True,
         lambda token: Principal,
@@ -265,6 +201,53 @@ async def test_a_database_of_an_authenticator_that_is_away_is_counted(serving: S
     assert [line.split()[-1] for line in counted(metrics) if '"UNAVAILABLE"' in line] == ["1.0"]
 
 
+@pytest.mark.parametrize(
+    "cls", [NotFound, InvalidInput, ResourceExhausted, FailedPrecondition, Permanent, DeadlineExceeded, Cancelled]
+)
+async def test_an_error_with_a_meaning_that_is_none_of_the_call_is_a_failure_and_counted(
+    serving: Serving, recording: Recording, cls: type[ChassisError]
+) -> None:
+    metrics = Metrics("svc")
+    auth = AuthInterceptor(Answering(raising(cls(f"SELECT … WHERE key = {TOKEN}"))), metrics=metrics)
+    echo = await serving.composed(MetricsInterceptor(metrics), recording, auth)
+
+    error = await echo.fails(echo.stub.Echo(pb.EchoRequest(), metadata=BEARER, timeout=30))
+
+    assert (error.code(), error.details()) == (StatusCode.UNAVAILABLE, "credentials can not be checked right now")
+    assert recording.calls[0].error.detail.startswith(f"{cls.__name__} in raising.<locals>.answer (test_auth.py:")
+    assert [line.split()[-1] for line in counted(metrics) if '"UNAVAILABLE"' in line] == ["1.0"]
+
+
+async def test_a_call_that_is_over_by_then_is_no_failure_of_the_authenticators() -> None:
+    metrics = Metrics("svc")
+    begun = asyncio.Event()
+
+    async def too_late(token: str) -> Principal:
+        raise DeadlineExceeded("the deadline passed while the database was asked")
+
+    async def given_up(token: str) -> Principal:
+        begun.set()
+        try:
+            return await never(token)
+        except asyncio.CancelledError:
+            raise Cancelled("the caller gave up") from None
+
+    async def handle(call: Call) -> None: ...
+
+    def calling(answer: Callable[[str], Any], deadline: float | None = None) -> Any:
+        call = Call(SERVED, metadata={"authorization": f"Bearer {TOKEN}"}, deadline=deadline)
+        return compose([AuthInterceptor(Answering(answer), metrics=metrics)], SERVED, handle)(call)
+
+    with pytest.raises(DeadlineExceeded, match="while the database was asked"):
+        await calling(too_late, deadline=time.monotonic())
+    task = asyncio.ensure_future(calling(given_up))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(Cancelled, match="the caller gave up"):
+        await task
+    assert counted(metrics) == []
+
+
 async def test_an_authenticator_that_does_not_answer_lets_nobody_through(
     serving: Serving, recording: Recording
 ) -> None:
@@ -286,7 +269,7 @@ async def test_who_gives_up_waiting_for_an_authenticator_has_given_up(
     inner = Recording()
     echo = await serving.composed(recording, AuthInterceptor(Answering(never)), inner)
 
-    call = echo.stub.Echo(pb.EchoRequest(), metadata=BEARER, timeout=0.2 if how == "deadline" else 30)
+    call = echo.stub.Echo(pb.EchoRequest(), metadata=BEARER, timeout=1 if how == "deadline" else 30)
     await asyncio.wait_for(recording.begun.wait(), 10)
     if how == "cancel":
         call.cancel()
@@ -329,12 +312,3 @@ async def test_an_authenticator_may_have_to_wait(serving: Serving, recording: Re
     await echo.stub.Echo(pb.EchoRequest(), metadata=BEARER)
 
     assert recording.calls[0].principal.id == "later"
-
-
-def test_auth_is_for_requests_that_are_served() -> None:
-    auth = AuthInterceptor(KNOWN)
-    event = Method("event", "server", "topic", "memory", "process", Kind.EVENT)
-    public = Method("http", "server", "/docs", "", "GET", Kind.UNARY_UNARY, public=True)
-
-    assert auth.applies(SERVED)
-    assert [auth.applies(method) for method in (MADE, event, public)] == [False] * 3

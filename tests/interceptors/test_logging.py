@@ -586,7 +586,7 @@ async def test_a_call_that_the_client_cancels_leaves_a_line(log: Log, witness: W
 
 async def test_a_call_whose_deadline_passes_leaves_a_line(log: Log, witness: Witness, address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
-        call = rpc.EchoServiceStub(channel).Echo(pb.EchoRequest(outcome=pb.OUTCOME_WAIT), timeout=0.2)
+        call = rpc.EchoServiceStub(channel).Echo(pb.EchoRequest(outcome=pb.OUTCOME_WAIT), timeout=1)
         assert await call.code() is StatusCode.DEADLINE_EXCEEDED
         assert (await line_of(log, witness, "DEADLINE_EXCEEDED"))["level"] == "warn"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations
 
 import pytest
 
@@ -28,6 +29,7 @@ from interceptors import (
 SERVED = Method.grpc("/pkg.Greeter/Greet", Kind.UNARY_UNARY, "server")
 MADE = Method.grpc("/pkg.Prices/Get", Kind.UNARY_UNARY, "client")
 LIMIT = RateLimitInterceptor(Rule(TokenBucket(rate=1)))
+KNOWN = ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]})
 
 
 def names(stack: list[interceptors.RpcInterceptor], method: Method | None = None) -> list[str]:
@@ -39,7 +41,7 @@ def full() -> list[interceptors.RpcInterceptor]:
         tracing=Tracing("cqar"),
         metrics=Metrics("cqar"),
         logs=Logs("cqar", output=[]),
-        authenticator=ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]}),
+        authenticator=KNOWN,
         identity=IdentityInterceptor("token"),
         default_deadline=5,
     )
@@ -66,7 +68,7 @@ def test_the_deadline_and_the_translations_go_where_they_belong() -> None:
     assert deadline.default == 5
 
 
-@pytest.mark.parametrize("authenticator", [None, ApiKeyAuthenticator({"cqmd": ["a-key-of-a-caller-0123456789"]})])
+@pytest.mark.parametrize("authenticator", [None, KNOWN])
 def test_concerns_of_a_service_come_behind_authentication_and_where_it_would_be(
     authenticator: ApiKeyAuthenticator | None,
 ) -> None:
@@ -87,6 +89,25 @@ def test_those_of_the_chassis_keep_their_order_however_they_are_added_and_a_serv
 
     twice = behind_auth(behind_auth(default_stack(), ValidationInterceptor()), LIMIT)
     assert names(twice) == ["Recovery", "Deadline", "RateLimit", "Validation", "RequestId", "Errors"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", [*permutations((LIMIT, ValidationInterceptor(), Own()))])
+def test_it_is_the_same_list_one_by_one(order: list[interceptors.RpcInterceptor]) -> None:
+    stack = default_stack(authenticator=KNOWN)
+    for each in order:
+        stack = behind_auth(stack, each)
+    inner = ["RateLimit", "Validation", "Own", "RequestId", "Errors"]
+    assert names(stack) == ["Recovery", "Deadline", "Auth", *inner]  # type: ignore[arg-type]
+
+
+def test_what_a_service_has_put_elsewhere_stays_there() -> None:
+    per_host = RateLimitInterceptor(Rule(TokenBucket(rate=1), per=()))
+    given = [per_host, Own(), *default_stack(authenticator=KNOWN), Own()]
+    stack = behind_auth(given, ValidationInterceptor(), LIMIT)
+    assert [each for each in stack if each in given] == given
+    assert stack[0] is per_host
+    inner = ["RateLimit", "Validation", "RequestId", "Errors", "Own"]
+    assert names(stack[2:]) == ["Recovery", "Deadline", "Auth", *inner]  # type: ignore[arg-type]
 
 
 def test_a_subclass_has_the_place_of_its_class() -> None:

@@ -35,7 +35,7 @@ async def test_a_statement_waits_for_a_connection_no_longer_than_it_may(place: D
 
 async def test_a_call_is_told_that_the_pool_is_exhausted_before_its_deadline(place: DatabaseForTest) -> None:
     async with started(database_on(place, max_conns=1, acquire_timeout=FROZEN)) as db, db.transaction():
-        with serving(0.3) as call:
+        with serving(3) as call:
             with pytest.raises(ResourceExhausted):
                 await db.query("SELECT 1")
             left = call.time_remaining()
