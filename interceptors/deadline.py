@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from chassis.call import Call, Method, Proceed
@@ -18,22 +19,25 @@ class DeadlineInterceptor(RpcInterceptor):
     `timeout=math.inf`: what the call being served has left still counts.
     """
 
+    only_before = True
+
     def __init__(self, default: float | None = None) -> None:
         if default is not None and not default > 0:
             raise ValueError(f"the default deadline must be more than 0 seconds, not {default}")
         self.default = default
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
         deadline = call.deadline
         if not call.method.served and (due := self._inherited(call, deadline)) is not deadline:
             call.deadline = deadline = due
         if deadline is None:
-            return await proceed(call)
+            return proceed(call)
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the call began")
-        if call.ends_in_time:
-            return await proceed(call)
+        return proceed(call) if call.ends_in_time else self._in_time(call, proceed, remaining)
+
+    async def _in_time(self, call: Call, proceed: Proceed, remaining: float) -> Any:
         try:
             async with asyncio.timeout(None) as limit:
                 timer = asyncio.get_running_loop().call_later(remaining, _expire, call, limit)

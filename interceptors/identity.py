@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chassis.call import Call, Method, Proceed
@@ -14,6 +14,8 @@ class IdentityInterceptor(RpcInterceptor):
     of the call being served are passed on, unless `forward` is False.
     """
 
+    only_before = True
+
     def __init__(self, token: str | Callable[[], str] | None = None, *, forward: bool = True) -> None:
         self._token = token
         self._forward = forward
@@ -21,7 +23,7 @@ class IdentityInterceptor(RpcInterceptor):
     def applies(self, method: Method) -> bool:
         return not method.served and method.system != "event" and (self._token is not None or self._forward)
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
         if "authorization" not in call.metadata:
             token = self._token() if callable(self._token) else self._token
             # Only where there is none of its own to begin with: one that is missing right now is not made up for.
@@ -29,4 +31,4 @@ class IdentityInterceptor(RpcInterceptor):
                 token = call.parent.principal.token
             if token:
                 call.metadata["authorization"] = f"Bearer {token}"
-        return await proceed(call)
+        return proceed(call)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -94,6 +94,8 @@ class RateLimitInterceptor(RpcInterceptor):
     `max_keys` callers of a rule are counted each by itself at a time. `clock` is in nanoseconds, and never goes back.
     """
 
+    only_before = True
+
     def __init__(
         self,
         *rules: Rule,
@@ -114,9 +116,9 @@ class RateLimitInterceptor(RpcInterceptor):
         rules = self._of_path[method.path] = [each for each in self._counters if each[0].covers(method)]
         return bool(rules)
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
         self._count(call)
-        return await proceed(call)
+        return proceed(call)
 
     def _count(self, call: Call) -> None:
         now = self._clock()

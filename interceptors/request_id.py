@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from chassis.call import Call, Method, Proceed
@@ -12,9 +13,11 @@ class RequestIdInterceptor(RpcInterceptor):
     On RPCs; what is published has it with and without concerns, from the bus itself.
     """
 
+    only_before = True
+
     def applies(self, method: Method) -> bool:
         return not method.served and method.system != "event"
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
         call.metadata.setdefault("x-request-id", call.request_id)
-        return await proceed(call)
+        return proceed(call)

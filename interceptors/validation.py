@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -29,6 +29,8 @@ class ValidationInterceptor(RpcInterceptor):
     protovalidate (`pip install 'cq-chassis[validation]'`), and raises ImportError where that is missing.
     """
 
+    only_before = True
+
     def __init__(self) -> None:
         try:
             from protovalidate import Validator
@@ -40,10 +42,10 @@ class ValidationInterceptor(RpcInterceptor):
     def applies(self, method: Method) -> bool:
         return method.served and method.known and method.system != "http"
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
         if not call.method.kind.request_streaming:
             self.check(call.request)
-        return await proceed(call)
+        return proceed(call)
 
     def on_message(self, call: Call, message: Any) -> None:
         self.check(message)

@@ -42,13 +42,19 @@ class Interceptor:
     outside of all of them.
     """
 
+    only_before: ClassVar[bool] = False
+    """Whether `around` has done its part when it proceeds, and looks at nothing that comes out of `proceed`.
+
+    What is inside has nothing to stamp for such a concern. It may be a plain function that returns `proceed(call)`.
+    """
+
     def applies(self, method: Method) -> bool:
         """Whether this concern has anything to do for this method; asked when its calls are composed."""
         return True
 
-    async def around(self, call: Call, proceed: Proceed) -> Any:
-        """Do this concern's part of the call; what it returns is the call's result."""
-        return await proceed(call)
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
+        """Do this concern's part of the call; what comes out of it is the call's result."""
+        return proceed(call)
 
     def on_error(self, call: Call, error: BaseException) -> None:
         """Look at the error with which a call leaves what is inside of this concern; what it raises takes its place.
@@ -74,22 +80,25 @@ def compose(interceptors: Iterable[Interceptor], method: Method, innermost: Proc
     around: Any = innermost
     proceed: Proceed | None = None
     look: OnError | None = None
-    watches = False  # whether that is all that `around` does
+    stamped = False  # whether what is inside ends in no other way than is stamped already
     for interceptor in reversed([each for each in interceptors if each.applies(method)]):
         own = type(interceptor)
         if own.on_error is not Interceptor.on_error:
             look = _then(look, interceptor.on_error)
         if own.around is not Interceptor.around:
-            watched, watches = watches, _only_watches(own)
-            nothing_to_stamp = watched and watches and look is None
-            proceed = _passed(around, proceed) if nothing_to_stamp else _link(around, proceed, look)
+            watches = _says(own, "transparent")
+            if look is None and (_says(own, "only_before") or (watches and stamped)):
+                proceed = _passed(around, proceed)
+            else:
+                proceed, stamped = _link(around, proceed, look), True
             around, look = interceptor.around, None
+            stamped = stamped and watches
     return _link(around, proceed, look)
 
 
-def _only_watches(own: type[Interceptor]) -> bool:
+def _says(own: type[Interceptor], name: str) -> bool:
     # As the class says that has the `around`: a subclass with one of its own has to say so itself.
-    return bool(next(vars(cls).get("transparent", False) for cls in own.__mro__ if "around" in vars(cls)))
+    return bool(next(vars(cls).get(name, False) for cls in own.__mro__ if "around" in vars(cls)))
 
 
 def _link(around: Any, proceed: Proceed | None, look: OnError | None) -> Proceed:
@@ -116,7 +125,7 @@ def _link(around: Any, proceed: Proceed | None, look: OnError | None) -> Proceed
 
 
 def _passed(around: Any, proceed: Proceed | None) -> Proceed:
-    return lambda call: around(call, proceed)
+    return around if proceed is None else lambda call: around(call, proceed)
 
 
 def _then(inner: OnError | None, outer: OnError) -> OnError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class SpanMaker:
         self._scope = model.instrumentation_scope
         self._resource = model.resource
         self._flags: int = model.get_span_context().trace_flags
+        self.deliver: Callable[[CallSpan], None] | None = None
 
     def at_once(self, span: CallSpan) -> Span:
         """The SDK's own span in place of one that is noted down."""
@@ -98,7 +99,7 @@ class CallSpan(Span):
     """
 
     __slots__ = (
-        "_context", "_made", "_maker", "before", "began", "ended", "ending", "links", "notes", "shape", "trace",
+        "_context", "_maker", "before", "began", "ended", "ending", "links", "made", "notes", "shape", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -112,7 +113,7 @@ class CallSpan(Span):
     ) -> None:
         self._maker = maker
         self._context: SpanContext | None = None
-        self._made: Span | None = None
+        self.made: Span | None = None  # the SDK's own, once somebody has asked for more than notes
         self.shape = shape
         self.trace = trace
         self.before = before
@@ -122,27 +123,25 @@ class CallSpan(Span):
         self.ended: int | None = None
         self.ending: Attributes
 
-    @property
-    def noted(self) -> bool:
-        """Whether nobody has asked for more than notes."""
-        return self._made is None
-
     def end_noted(self, ending: Attributes) -> None:
-        """The end of one that is only noted down."""
+        """The end of one that is only noted down: it goes to where it is exported from."""
         self.ending = ending
         self.ended = time.time_ns()
+        deliver = self._maker.deliver
+        assert deliver is not None, "it was there when this began"
+        deliver(self)
 
     def exported(self) -> ReadableSpan:
         """What is exported of it; for the thread that does."""
         return self._maker.afterwards(self)
 
     def _sdk(self) -> Span:
-        made = self._made
+        made = self.made
         if made is None:
             if self.ended is not None:
                 return INVALID_SPAN  # nothing can be added to what has ended
             with self._maker.lock:
-                made = self._made = self._made or self._maker.at_once(self)
+                made = self.made = self.made or self._maker.at_once(self)
         return made
 
     def get_span_context(self) -> SpanContext:
@@ -156,7 +155,7 @@ class CallSpan(Span):
         return self.get_span_context()
 
     def is_recording(self) -> bool:
-        return self.ended is None and (self._made is None or self._made.is_recording())
+        return self.ended is None and (self.made is None or self.made.is_recording())
 
     def end(self, end_time: int | None = None) -> None:
         self._sdk().end(end_time)

@@ -99,8 +99,10 @@ class Recorder:
         )
         tracer = cast(SdkTracer, self.provider.get_tracer("chassis", __version__))
         self._maker = SpanMaker(tracer, ids, limits)
-        self.deliver: Callable[[CallSpan], None] | None = None
-        """What takes a span that has ended and was only noted down; without, the SDK makes all spans at once."""
+
+    def begin_delivery(self, deliver: Callable[[CallSpan], None]) -> None:
+        """Note spans down from here on, and give those that have ended to `deliver`; until then the SDK makes all."""
+        self._maker.deliver = deliver
 
     # For interceptors, which import nothing of OpenTelemetry's.
     detach = staticmethod(detach)
@@ -122,11 +124,10 @@ class Recorder:
 
     def close(self, call: Call, shape: SpanShape, span: Span, own: bool) -> None:
         """Record how a call ended, and end its span if it is our own."""
-        deliver = self.deliver if own and type(span) is CallSpan and span.noted else None
-        error = call.error
-        if deliver is not None and error is None and call.code is StatusCode.OK and shape.ended_well is not None:
-            cast(CallSpan, span).end_noted(shape.ended_well)
-            deliver(cast(CallSpan, span))
+        error, ended_well = call.error, shape.ended_well
+        noted = span if own and type(span) is CallSpan and span.made is None else None
+        if noted is not None and error is None and call.code is StatusCode.OK and ended_well is not None:
+            noted.end_noted(ended_well)
             return
         attributes, failed = shape.ending(call)
         if not own:
@@ -134,9 +135,8 @@ class Recorder:
                 return
             attributes = shape.attributes | attributes
         crash = None if error is None else crash_in(error)
-        if deliver is not None and not failed and crash is None:
-            cast(CallSpan, span).end_noted(attributes)
-            deliver(cast(CallSpan, span))
+        if noted is not None and not failed and crash is None:
+            noted.end_noted(attributes)
             return
         span.set_attributes(attributes)
         if failed:
@@ -175,13 +175,13 @@ class Recorder:
                 (Link(remote, {}),) if shape.process else _NO_LINKS,
             )
         span = self._start(call, shape, trace, before, links)
-        return attach(_with_baggage(call, span)), span, True
+        return attach(_with_baggage(call, span) if "baggage" in call.metadata else Context({_SPAN: span})), span, True
 
     def _start(
         self, call: Call, shape: SpanShape, trace: TraceContext, before: Context, links: tuple[Link, ...] = _NO_LINKS
     ) -> Span:
         span = CallSpan(self._maker, shape, trace, before, shape.note(call), links)
-        return span if self.deliver is not None else self._maker.at_once(span)
+        return span if self._maker.deliver is not None else self._maker.at_once(span)
 
     def open_going_out(self, call: Call, shape: SpanShape) -> Opened:
         """The same for a call that this process makes; what it sends along says which span it comes from."""

@@ -166,7 +166,7 @@ class Tracing(Component):
             secrets=secrets_in(self.endpoint),
         )
         self._recorder.provider.add_span_processor(self._delivery.processor)
-        self._recorder.deliver = self._delivery.take
+        self._recorder.begin_delivery(self._delivery.take)
 
     async def stop(self) -> None:
         """Deliver what is left, for `stop_timeout` at most; what is not delivered then is dropped, and counted.

@@ -71,7 +71,7 @@ class Recorded(Kept):
         recorder = self.tracing.recorder
         assert recorder is not None
         recorder.provider.add_span_processor(self)
-        recorder.deliver = lambda span: self.on_end(span.exported())
+        recorder.begin_delivery(lambda span: self.on_end(span.exported()))
 
     def one(self) -> ReadableSpan:
         (span,) = self.spans

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +43,20 @@ class Ending(Interceptor):
         if self._error is not None:
             raise self._error
         return "answered"
+
+
+class Letting(Interceptor):
+    """Says no, or lets a call pass and has nothing more to do with it."""
+
+    only_before = True
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self._error = error
+
+    def around(self, call: Call, proceed: Proceed) -> Awaitable[Any]:
+        if self._error is not None:
+            raise self._error
+        return proceed(call)
 
 
 async def well(call: Call) -> str:
@@ -139,12 +154,17 @@ async def test_a_second_try_that_goes_well_leaves_nothing_of_the_first() -> None
     assert (result, call.code, call.error) == ("now", StatusCode.OK, None)
 
 
-@given(st.lists(st.sampled_from([None, *TABLE, ValueError, asyncio.CancelledError]), min_size=1, max_size=6))
-def test_whoever_stands_outside_sees_the_end_that_the_nearest_one_made(endings: list[Any]) -> None:
+@given(
+    st.lists(st.sampled_from([None, *TABLE, ValueError, asyncio.CancelledError]), min_size=1, max_size=6),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_whoever_stands_outside_sees_the_end_that_the_nearest_one_made(endings: list[Any], letting: list[bool]) -> None:
     seen: list[tuple[str, str]] = []
     interceptors: list[Interceptor] = []
     for number, ending in enumerate(endings):
+        interceptors += [Letting()] * letting[2 * number]
         interceptors += [Noting(str(number), seen), Ending(None if ending is None else ending())]
+        interceptors += [Letting()] * letting[2 * number + 1]
 
     asyncio.run(end_of(interceptors, well))
 
@@ -222,6 +242,47 @@ async def test_a_subclass_with_an_around_of_its_own_does_not_only_watch_because_
 
     assert (result, call.code) == ("answered", StatusCode.OK)
     assert seen == [("inner", "NOT_FOUND"), ("outer", "OK")]
+
+
+async def test_what_is_refused_and_what_fails_behind_those_that_let_it_pass_is_known_outside_of_them() -> None:
+    for refusal in (None, Permanent("refused")):
+        seen: list[tuple[str, str]] = []
+        letting = [Letting(), Letting(refusal), Letting()]
+
+        error, call = await end_of([Watching("outside", seen), *letting], failing(NotFound("gone")))
+
+        expected = StatusCode.NOT_FOUND if refusal is None else call.code_of(refusal)
+        assert (call.code, seen) == (expected, [("outside", expected.name)])
+        assert call.error is error
+
+
+async def test_errors_are_not_looked_at_inside_of_who_raised_them() -> None:
+    seen: list[str] = []
+    refusal = Permanent("refused")
+
+    error, call = await end_of([Turning("outer", seen), Letting(refusal), Turning("inner", seen)], well)
+
+    assert (error, call.error, seen) == (refusal, refusal, ["outer: refused"])
+
+    seen.clear()
+    await end_of([Turning("outer", seen), Letting(), Turning("inner", seen)], failing(NotFound("gone")))
+
+    assert seen == ["inner: gone", "outer: gone"]
+
+
+async def test_a_subclass_with_an_around_of_its_own_may_look_at_the_end_though_its_class_does_not() -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Looking(Letting):
+        async def around(self, call: Call, proceed: Proceed) -> Any:
+            try:
+                return await super().around(call, proceed)
+            finally:
+                seen.append(("looking", call.code.name))
+
+    await end_of([Looking()], failing(NotFound("gone")))
+
+    assert seen == [("looking", "NOT_FOUND")]
 
 
 class Turning(Interceptor):

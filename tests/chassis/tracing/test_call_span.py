@@ -51,7 +51,7 @@ class Recording:
         self.recorder = Recorder("svc", "1", "test", 1, random.Random(7))
         self.recorder.provider.add_span_processor(self.at_once)
         if noting:
-            self.recorder.deliver = self.noted.append
+            self.recorder.begin_delivery(self.noted.append)
 
     def play(self, call: Call, during: Callable[[Any], None] = lambda span: None) -> None:
         """One call from its beginning to its end."""
@@ -153,7 +153,7 @@ def test_its_context_can_be_asked_for_without_more_being_made() -> None:
     call = Given(greet(), {"traceparent": PARENT})
     recording.play(call, lambda span: contexts.append(span.get_span_context()))
     (span,) = recording.noted
-    assert span.noted
+    assert span.made is None
     assert call.trace == TraceContext(f"{contexts[0].trace_id:032x}", f"{contexts[0].span_id:016x}", True)
     assert contexts[0] == span.exported().get_span_context() == span.context
 

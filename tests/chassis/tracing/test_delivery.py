@@ -88,8 +88,8 @@ async def test_many_of_them_are_handed_over_at_once() -> None:
     tracing = tracing_to(collector, queue_size=10, stop_timeout=0.01)
     await tracing.start()
     serve(tracing, 1000)
-    delivery = tracing.recorder.deliver.__self__  # type: ignore[union-attr]
-    assert len(delivery._ended_just_now) < 64
+    assert tracing._delivery is not None
+    assert len(tracing._delivery._ended_just_now) < 64
     assert tracing.dropped == 990
     with pytest.raises(TimeoutError):
         await tracing.stop()
