@@ -1,4 +1,4 @@
-"""Events that came more often than they may be tried: whether one of them ends the process is found out alone."""
+"""Events that came too often for what their handlers do: whether one of them ends the process is found out alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from chassis.background import end
 from chassis.bus.held import Held
 from chassis.bus.verdict import Settler
 
-Handle = Callable[[Held, bool], Awaitable[None]]
-"""Handles an event, or, where it is refused, does what then stands in for its handler."""
+Begin = Callable[[Held, bool], None]
+"""Begins the handler of an event, or, where it is refused, what then stands in for it, in the event's task."""
 
 
 class Alone:
@@ -28,7 +28,7 @@ class Alone:
         settler: Settler,
         running: set[asyncio.Task[None]],
         *,
-        handle: Handle,
+        begin: Begin,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         postpone: Callable[[Held, Exception], Awaitable[None]],
         done: Callable[[], None],
@@ -38,7 +38,7 @@ class Alone:
         self.waiting: deque[Held] = deque()
         self._settler = settler
         self._running = running
-        self._handle = handle
+        self._begin = begin
         self._spawn = spawn
         self._postpone = postpone
         self._done = done
@@ -64,8 +64,7 @@ class Alone:
             self._done()
 
     async def _first(self) -> None:
-        if self._running:
-            await asyncio.wait(self._running, timeout=self._patience)
+        await self._wait_for(self._running)
         if not self.waiting:  # given back meanwhile: the service leaves
             return
         held = self.waiting[0]
@@ -78,4 +77,9 @@ class Alone:
             return
         if self.waiting:
             self.waiting.popleft()
-            await self._handle(held, refused)
+            self._begin(held, refused)
+            await self._wait_for({held.task} if held.task is not None else set())
+
+    async def _wait_for(self, handlers: set[asyncio.Task[None]]) -> None:
+        if handlers:
+            await asyncio.wait(handlers, timeout=self._patience)

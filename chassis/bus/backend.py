@@ -68,7 +68,7 @@ class Delivery(Protocol):
         """Note that its handler is about to begin, and return how often that was noted, this time included.
 
         The note outlives this process, and is shared by all who share the durable, as `deliveries` is; that one counts
-        what never reached a handler, too. Asked only of an event that was delivered more often than it may be tried.
+        what never reached a handler, too. Asked only of an event that came so often that it may end the process.
         """
 
     async def ack(self) -> None:

@@ -23,9 +23,9 @@ _log = logging.getLogger("chassis.bus")
 class RunningSubscription:
     """One subscription at work: takes deliveries in, runs the handler on them, has them settled, and drains.
 
-    Each event is handled in a task of its own, `concurrency` of them at a time, and alone where it came more often than
-    it may be tried. While one is here, waiting or being handled, the broker is told so, in time before `ack_wait` is
-    over; a redelivery of it that comes all the same is not handled beside the first.
+    Each event is handled in a task of its own, `concurrency` of them at a time, and alone where it came so often that
+    it may be what ends the process. While one is here, waiting or being handled, the broker is told so, in time before
+    `ack_wait` is over; a redelivery of it that comes all the same is not handled beside the first.
     """
 
     CUT_GRACE: ClassVar[float] = 1.0
@@ -67,7 +67,7 @@ class RunningSubscription:
         self._alone = Alone(
             settler,
             self._tasks,
-            handle=self._handle_alone,
+            begin=self._begin_alone,
             spawn=self._spawn,
             postpone=self._postpone,
             done=self._go_on,
@@ -148,10 +148,8 @@ class RunningSubscription:
         held.task = self._loop.create_task(run, name=self.durable, context=self._context.copy())
         self._tasks.add(held.task)
 
-    async def _handle_alone(self, held: Held, refused: bool) -> None:
+    def _begin_alone(self, held: Held, refused: bool) -> None:
         self._begin(held, self._refusing if refused else None)
-        assert held.task is not None
-        await asyncio.wait({held.task})
 
     def _go_on(self) -> None:
         """Begin what waited while others were handled alone."""

@@ -13,8 +13,8 @@ class Tries:
     """How often the handlers of events were begun and came to no good end, as far as is known here.
 
     A broker counts deliveries, and knows nothing of those that waited behind another event when the process was killed,
-    or were given back when it stopped. What failed in this process is counted by it; what it cannot have seen, the
-    broker is asked to note, once an event came more often than it may be tried (`Delivery.begun`).
+    or were given back when it stopped. What failed in this process is counted by it; what no process can have seen to
+    its end, the broker is asked to note, once an event is in doubt (`Delivery.begun`).
     """
 
     MAX: ClassVar[int] = 10_000

@@ -42,14 +42,15 @@ class Settler:
     | `RETRY` | given back, to come again after the backoff |
     | `DEAD_LETTER` | published as a dead letter, and only then ended |
 
-    An event whose handler has failed `max_deliver` times, as far as is known here, becomes a dead letter; not where the
-    service itself stopped. How often the broker delivered it says nothing: most of that may never have reached the
-    handler. If the dead letter cannot be published, the event is given back and comes again: it is never lost. A dead
-    letter whose own handler fails is no dead letter once more: it comes again, after the longest wait.
+    An event whose handler has failed here `max_deliver` times becomes a dead letter, and so does one that fails when it
+    was delivered twice as often: others will have seen it fail. Not where the service itself stopped, and not without
+    a failure, however often it was delivered: most of that may never have reached the handler. If the dead letter
+    cannot be published, the event is given back and comes again: it is never lost. A dead letter whose own handler
+    fails is no dead letter once more: it comes again, after the longest wait.
     """
 
     RUNAWAY: ClassVar[int] = 2
-    """Times `max_deliver` that a handler is begun in vain before it is not begun once more: it comes to no end."""
+    """Times `max_deliver` that an event is delivered at most, where those who have it see its handler fail."""
 
     def __init__(
         self,
@@ -81,20 +82,20 @@ class Settler:
             self._redelivered.inc()
 
     def doubts(self, delivery: Delivery) -> bool:
-        """Whether it came so often that it may be what ends the process."""
-        return delivery.deliveries > self._max_deliver and not self._dead_letter
+        """Whether it may be what ends the process: it came so often that it would be over, had its handler failed."""
+        return delivery.deliveries > self.RUNAWAY * self._max_deliver and not self._dead_letter
 
     async def is_too_much(self, delivery: Delivery) -> bool:
         """Note that an event's handler is about to begin; whether it was begun in vain too often to begin it again."""
         before = await delivery.begun() - 1
-        return self._tries.at_least(delivery, before) >= self.RUNAWAY * self._max_deliver
+        return self._tries.at_least(delivery, before) >= self._max_deliver
 
     def refusal(self, delivery: Delivery) -> ChassisError:
         """Why an event's handler is not begun once more."""
         return Endless(
-            f"its handler was begun {self.RUNAWAY * self._max_deliver} times at least, and of {delivery.deliveries} "
-            "deliveries none was ever settled: each time the handler was cut off, or the process ended, "
-            "or the dead letter could not be published"
+            f"it was delivered {delivery.deliveries} times and never came to an end, and its handler was begun in vain "
+            f"as often as it may be tried ({self._max_deliver}): each time the handler was cut off, or the process "
+            "ended, or the dead letter could not be published"
         )
 
     async def judge(self, delivery: Delivery, call: EventCall, error: ChassisError) -> Verdict:
@@ -136,7 +137,9 @@ class Settler:
         tries = self._tries.one_more(delivery)
         if self._dead_letter:
             return Verdict.RETRY
-        return Verdict.DEAD_LETTER if tries >= self._max_deliver else verdict
+        if tries >= self._max_deliver or delivery.deliveries >= self.RUNAWAY * self._max_deliver:
+            return Verdict.DEAD_LETTER
+        return verdict
 
     def _wait(self, delivery: Delivery, error: ChassisError | None) -> float:
         if self._dead_letter:

@@ -128,8 +128,8 @@ class Cache(Component):
         """The message kept under a key, or else what `loader()` gives, which is then kept for `ttl` seconds (as `set`).
 
         Of all that miss a key at the same time one calls its loader, and all get what it gave, each a message of its
-        own, or its error. A caller that is cancelled does not end the load while others wait for it. What was loaded
-        while the key was set or deleted is not kept.
+        own, or its error. A cancelled caller does not end a load that others wait for; what was loaded while the key
+        was set or deleted is not kept. A task that a loader begins is a part of it, also where nobody waits for it.
 
         Raises what `loader` raises, `InvalidInput` for what cannot be a key, RuntimeError for loaders in a circle.
 

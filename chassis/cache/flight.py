@@ -116,6 +116,8 @@ class Flights:
         """
         flight = self._flights.get(key)
         if flight is None or flight.message_type is not message_type:
+            if flight is not None:
+                flight.stale = True  # no deletion finds it any more
             flight = self._flights[key] = Flight(key, message_type, self._loads)
         flight.waiting += 1
         return flight

@@ -65,6 +65,7 @@ FAULT: Final = "the database could not do what it was asked for"
 _CONFLICT: Final = Told(Conflict, "a concurrent change of the same data came first; try again")
 READ_ONLY: Final = "25006"
 NO_COMMIT: Final = "a transaction ends with its block, or by commit() or rollback(): no statement in it can end it"
+NO_LASTING: Final = "{} does not belong in a transaction: what it leaves in the session only ends with the connection"
 _UNAVAILABLE: Final = Told(Temporary, UNAVAILABLE)
 _INVALID: Final = Told(InvalidInput, BAD_VALUE)
 _STATE: Final = Told(FailedPrecondition, "the stored data is not in the state that this needs")

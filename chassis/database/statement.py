@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from chassis.database.functions import KEEPING, PURE, words
+from chassis.database.sqlstate import NO_COMMIT, NO_LASTING
 
 MAX_STATEMENTS: Final = 2000
 """Texts that are remembered; those beyond are looked at each time."""
@@ -35,7 +36,7 @@ class Statement:
     ('SETTINGS', False)
     """
 
-    __slots__ = ("effect", "ends", "label", "name", "repeatable", "shown", "sql", "verb")
+    __slots__ = ("effect", "label", "name", "outside", "repeatable", "shown", "sql", "verb")
 
     def __init__(
         self, sql: str, name: str | None = None, label: str | None = None, effect: Effect | None = None
@@ -46,8 +47,10 @@ class Statement:
         self.verb = _verb(bare)
         self.label = label or name or self.verb
         self.effect = effect or _effect(bare, self.verb)
-        # Whether it ends the transaction in which it is sent.
-        self.ends = bare is not None and _ENDS.match(bare) is not None
+        # Why it is not sent in a transaction; an empty text where it is.
+        self.outside = NO_LASTING.format(self.verb) if self.effect is Effect.LASTING else ""
+        if bare is not None and _ENDS.match(bare):
+            self.outside = NO_COMMIT
         # What spans show: what stands in its text and looks like a value may be somebody's data, as may comments.
         self.shown = None if bare is None else _VALUE.sub(_hide, sql)
         # Sent a second time where no one can tell whether the first one arrived: only what changes nothing.

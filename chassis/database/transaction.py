@@ -85,8 +85,8 @@ class Work:
             raise error from self.failed
         # What is known to have no effect beside its data does not end it either.
         plain = statement.effect is Effect.NONE
-        if not plain and statement.ends:
-            raise Permanent(NO_COMMIT)
+        if not plain and statement.outside:
+            raise Permanent(statement.outside)
         try:
             result = await self.lender.run(self.session, method, statement, args, timeout, readonly=self.readonly)
         except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from cqi.testing.v1.echo_pb2 import EchoHappened
@@ -87,13 +88,15 @@ async def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_ar
         if letters.events:
             break
         await service.probe.die()
-    assert crashes == 3  # 3 times max_deliver: once among others, twice alone
+    assert crashes == 3  # 3 times max_deliver: twice among others, once alone
     await publish(service.bus, "last")
     await handler.until(lambda each: "last" in each.done)
     assert [EchoHappened.FromString(letter.payload).text for letter in letters.events] == ["poison"]
 
 
-async def test_an_event_that_fails_for_the_first_time_is_tried_again_whatever_was_before(world: World) -> None:
+async def test_an_event_that_fails_for_the_first_time_is_tried_again_though_it_came_more_often_than_it_may_be_tried(
+    world: World,
+) -> None:
     publisher = await world.service()
     await publish(publisher.bus, "unlucky")
     await held_and_killed(world, 1, times=2, max_deliver=2)
@@ -107,7 +110,7 @@ async def test_an_event_that_fails_for_the_first_time_is_tried_again_whatever_wa
 async def test_what_came_too_often_is_begun_alone_and_in_order_and_the_rest_after_it_as_before(world: World) -> None:
     publisher = await world.service()
     await publish(publisher.bus, *"abcd")
-    await held_and_killed(world, 4, times=1, max_deliver=1)
+    await held_and_killed(world, 4, times=2, max_deliver=1)
     survivor, gate = await world.service(max_deliver=1, ack_wait=ACK_WAIT), Gate()
     await survivor.bus.subscribe(EchoHappened, gate, concurrency=4)
     await survivor.probe.until(lambda probe: len(probe.delivered) == 4)
@@ -128,22 +131,60 @@ async def test_what_came_too_often_is_begun_alone_and_in_order_and_the_rest_afte
     assert gate.most == 4
 
 
-async def test_an_event_that_fails_at_one_instance_and_another_comes_to_an_end_within_twice_max_deliver(
+async def test_events_that_fail_at_one_instance_and_another_come_to_an_end_within_twice_max_deliver(
     world: World,
 ) -> None:
-    letters, handlers = await reader(world), [Inbox(*[Temporary("no")] * 9) for _ in range(2)]
-    services = [await world.service(max_deliver=3) for _ in handlers]
-    for service, handler in zip(services, handlers, strict=True):
+    letters, tries = await reader(world), Counter[str]()
+
+    async def handler(event: EchoHappened) -> None:
+        tries[event.text] += 1
+        raise Temporary("no")
+
+    services = [await world.service(max_deliver=3) for _ in range(5)]
+    for service in services:
         await service.bus.subscribe(EchoHappened, handler, prefetch=1)
-    await publish(services[0].bus, "fails")
-    assert (await letters.next()).reason == "no"
-    assert 3 <= sum(len(handler.events) for handler in handlers) <= 6
+    await publish(services[0].bus, *"abcdef")
+    assert [(await letters.next()).reason for _ in range(6)] == ["no"] * 6
+    assert sorted(tries) == list("abcdef")
+    assert all(3 <= count <= 6 for count in tries.values())
+
+
+async def test_events_that_fail_at_several_instances_keep_nothing_else_waiting(world: World) -> None:
+    letters, done, over = await reader(world), Inbox(), asyncio.Event()
+    tries, busy = Counter[str](), set[int]()
+
+    def handler(instance: int) -> Any:
+        async def handle(event: EchoHappened, call: Any) -> None:
+            if event.text == "busy":  # an event begun alone would wait for it, and all others for that event
+                busy.add(instance)
+                await over.wait()
+            elif event.text.startswith("fails"):
+                tries[event.text] += 1
+                raise Temporary("the prices are not there")
+            await done(event, call)
+
+        return handle
+
+    services = [await world.service(max_deliver=3, handler_timeout=99) for _ in range(2)]
+    for instance, service in enumerate(services):
+        await service.bus.subscribe(EchoHappened, handler(instance), concurrency=32)
+    async with asyncio.timeout(PATIENCE):
+        while len(busy) < 2:
+            await publish(services[0].bus, "busy")
+            await asyncio.sleep(0.01)
+    for number in range(12):
+        await publish(services[0].bus, f"fails {number}", f"good {number}")
+    assert sorted([(await done.next()).text for _ in range(12)]) == sorted(f"good {number}" for number in range(12))
+    assert {(await letters.next()).reason for _ in range(12)} == {"the prices are not there"}
+    assert len(tries) == 12
+    assert all(3 <= count <= 6 for count in tries.values())
+    over.set()
 
 
 async def test_what_waits_to_be_begun_alone_is_given_back_when_the_service_leaves(world: World) -> None:
     publisher = await world.service()
     await publish(publisher.bus, *"abc")
-    await held_and_killed(world, 3, times=1, max_deliver=1)
+    await held_and_killed(world, 3, times=2, max_deliver=1)
     leaving, handler = await world.service(max_deliver=1, ack_wait=ACK_WAIT), Handler("a")
     await leaving.bus.subscribe(EchoHappened, handler)
     await leaving.probe.until(lambda probe: len(probe.delivered) == 3)

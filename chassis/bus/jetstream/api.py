@@ -17,14 +17,16 @@ CONSUMER_NAME_IN_USE = frozenset({10013, 10105, 10148})
 TOO_LARGE = frozenset({10054, 10097})
 """More than the stream takes, and more in its headers than any stream does (64 KiB)."""
 
-NO_RESPONDERS = 503
+NO_RESPONDERS = UNAVAILABLE = 503
+"""Nobody who could answer is there, and who is there cannot do it right now."""
 
 
 class Refused(Temporary):
-    """What JetStream's API said no to, with its number for the reason (`err_code`)."""
+    """What JetStream's API said no to, with its number for the reason (`err_code`) and the kind of that (`code`)."""
 
     def __init__(self, operation: str, error: dict[str, Any]) -> None:
         self.number = int(error.get("err_code", 0))
+        self.status = int(error.get("code", 0))
         self.said = str(error.get("description", "no reason given"))
         super().__init__(f"the event bus says: {self.said}", detail=f"{self.said} ({operation}, error {self.number})")
 

@@ -132,9 +132,10 @@ class Listening:
         self._subscription = subscription
 
     async def withdraw(self) -> None:
-        """Tell the server that no more is wanted; what is on its way is still received."""
+        """Tell the server that no more is wanted; what is on its way is still received, and then it is forgotten."""
         with contextlib.suppress(Error):  # withdrawn before, or the connection is gone
             await self._subscription.unsubscribe()
+            self._client.ping().add_done_callback(lambda _: self.forget())
 
     def forget(self) -> None:
         """Receive no more."""

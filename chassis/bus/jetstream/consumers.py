@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.bus.backend import Consumer
-from chassis.bus.jetstream.api import CONSUMER_NAME_IN_USE, CONSUMER_NOT_FOUND, Api, Refused
+from chassis.bus.jetstream.api import CONSUMER_NAME_IN_USE, CONSUMER_NOT_FOUND, UNAVAILABLE, Api, Refused
+from chassis.bus.jetstream.notes import Notes, noted
 from chassis.bus.jetstream.streams import Streams
 
 _log = logging.getLogger("chassis.bus")
 
 _SECOND = 1_000_000_000
-
-_BEGUN = "cqi-begun"
-"""Of the metadata of a durable: how often the handlers of events that came too often were begun, by their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,8 @@ class Consumers:
     def __init__(self, api: Api, streams: Streams) -> None:
         self._api = api
         self._streams = streams
+        self._notes: dict[tuple[str, str], Notes] = {}
+        self._told: set[str] = set()
 
     async def ensure(self, consumer: Consumer, *, update: bool) -> Bound:
         """Have the durable; with `update`, as it is asked for.
@@ -55,18 +54,27 @@ class Consumers:
     async def begun(self, consumer: Consumer, stream: str, sequence: int) -> int:
         """Note in the durable's metadata that an event's handler is about to begin; how often that was noted.
 
-        Instances that note at the very same time may lose one of the notes, and an event is then begun once more.
+        Where the server takes no notes, this process counts for itself. What one process notes at the very moment at
+        which another does can be lost if it dies before it notes something more: that event is then begun once more.
         """
+        notes = self._notes.setdefault((stream, consumer.durable), Notes())
         info = await self._api.ask(f"CONSUMER.INFO.{stream}.{consumer.durable}")
-        config, floor = info["config"], info["ack_floor"]["stream_seq"]
-        metadata: dict[str, str] = config.get("metadata") or {}
+        begun = notes.of(info)
+        begun[sequence] = count = begun.get(sequence, 0) + 1
         try:
-            earlier = json.loads(metadata.get(_BEGUN, "{}"))
-            notes = {number: int(count) for number, count in earlier.items() if int(number) > floor}
-        except (ValueError, TypeError, AttributeError):  # somebody else wrote it
-            notes = {}
-        notes[str(sequence)] = count = notes.get(str(sequence), 0) + 1
-        await self._put(stream, consumer, config | {"metadata": metadata | {_BEGUN: json.dumps(notes)}}, "update")
+            await self._put(stream, consumer, noted(info["config"], begun), "update")
+        except Refused as refusal:
+            if refusal.status == UNAVAILABLE:
+                raise
+            # It will be refused the next time, too: the event would wait for ever.
+            if consumer.durable not in self._told:
+                self._told.add(consumer.durable)
+                _log.warning(
+                    "the durable %s takes no note of what is begun, so an event that ends the process has no end: %s",
+                    consumer.durable,
+                    refusal.detail,
+                )
+        notes.remember(sequence, count)
         return count
 
     async def _find(self, stream: str, durable: str) -> dict[str, Any] | None:
@@ -107,8 +115,10 @@ class Consumers:
         return config
 
     async def _put(self, stream: str, consumer: Consumer, config: dict[str, Any], action: str) -> dict[str, Any]:
+        # The server compares it with this one of the two that a durable can have for its subjects, and with no other.
+        subject = f".{config['filter_subject']}" if config.get("filter_subject") else ""
         answer: dict[str, Any] = await self._api.ask(
-            f"CONSUMER.CREATE.{stream}.{consumer.durable}.{consumer.subject}",
+            f"CONSUMER.CREATE.{stream}.{consumer.durable}{subject}",
             {"stream_name": stream, "config": config, "action": action},
         )
         return answer

@@ -19,12 +19,12 @@ class Knowing:
 
 
 async def test_a_handler_that_does_not_end_when_it_is_cut_off_is_waited_for_no_longer_than_that() -> None:
-    handled: list[Held] = []
+    begun: list[Held] = []
     over = asyncio.Event()
     stubborn: asyncio.Task[None] = asyncio.ensure_future(_never())
 
-    async def handle(held: Held, refused: bool) -> None:
-        handled.append(held)
+    def begin(held: Held, refused: bool) -> None:
+        begun.append(held)
 
     async def postpone(held: Held, why: Exception) -> None:
         raise why
@@ -33,13 +33,13 @@ async def test_a_handler_that_does_not_end_when_it_is_cut_off_is_waited_for_no_l
         return asyncio.ensure_future(work)
 
     settler: Any = Knowing()
-    alone = Alone(settler, {stubborn}, handle=handle, spawn=spawn, postpone=postpone, done=over.set, patience=0.01)
+    alone = Alone(settler, {stubborn}, begin=begin, spawn=spawn, postpone=postpone, done=over.set, patience=0.01)
     held = Held(("stream", 1), Delivered(sequence=1), 0.0)
     alone.add(held)
     async with asyncio.timeout(10):
         await over.wait()
 
-    assert handled == [held]
+    assert begun == [held]
     stubborn.cancel()
 
 

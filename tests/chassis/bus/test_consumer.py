@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from cqi.testing.v1.echo_pb2 import EchoHappened
 from cqi.v1.dead_letter_pb2 import DeadLetter
 
 from chassis.bus import Bus, Consumer, Delivery, EventCall
+from chassis.bus.consumer import RunningSubscription
 from chassis.bus.verdict import Settler
 from chassis.call import Call, Interceptor, Proceed
 from chassis.errors import DeadlineExceeded, InvalidInput, Temporary
@@ -30,6 +32,7 @@ class Delivered:
         self.stored = b""
         self.sequence = sequence
         self.deliveries = deliveries
+        self.begins = 0
         self.settled: asyncio.Queue[str] = asyncio.Queue()
         self.signals = 0
         self.signalled = asyncio.Event()
@@ -53,7 +56,8 @@ class Delivered:
             raise ConnectionError("gone")
 
     async def begun(self) -> int:
-        return self.deliveries
+        self.begins += 1
+        return self.begins
 
     async def ended(self) -> str:
         async with asyncio.timeout(PATIENCE):
@@ -226,7 +230,7 @@ async def test_an_event_that_cannot_be_noted_as_begun_waits_and_does_not_keep_th
             raise Temporary("no leader")
 
     bus, backend = await running(handler, max_deliver=1)
-    doubted, other = Unnoted("doubted", deliveries=2), Delivered("other", sequence=2)
+    doubted, other = Unnoted("doubted", deliveries=3), Delivered("other", sequence=2)
     backend.deliver(doubted)
     backend.deliver(other)
     assert (await doubted.ended(), await other.ended()) == ("nak", "ack")
@@ -246,7 +250,7 @@ async def test_nothing_is_begun_alone_any_more_while_the_intake_is_being_stopped
 
     bus, backend = await running(handler, max_deliver=1)
     backend.stopped = asyncio.Event()
-    first, waiting = Delivered("first", 1, deliveries=2), Delivered("waiting", 2, deliveries=2)
+    first, waiting = Delivered("first", 1, deliveries=3), Delivered("waiting", 2, deliveries=3)
     backend.deliver(first)
     backend.deliver(waiting)
     async with asyncio.timeout(PATIENCE):
@@ -260,6 +264,48 @@ async def test_nothing_is_begun_alone_any_more_while_the_intake_is_being_stopped
     assert await draining == []
     assert await waiting.ended() == "nak"
     assert runs == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "settled", "begins"),
+    [(5, "nak", 0), (6, "term", 0), (7, "term", 1)],
+    ids=["others may have handled it", "others have tried it as often", "it is in doubt"],
+)
+async def test_what_fails_is_tried_again_unless_it_was_delivered_twice_as_often_as_it_may_be_tried(
+    deliveries: int, settled: str, begins: int
+) -> None:
+    async def handler(event: EchoHappened) -> None:
+        raise Temporary("later")
+
+    bus, backend = await running(handler, max_deliver=3)
+    event = Delivered(deliveries=deliveries)
+    backend.deliver(event)
+    assert (await event.ended(), event.begins) == (settled, begins)
+    await bus.stop()
+
+
+async def test_a_handler_that_does_not_end_though_it_was_cut_off_keeps_nothing_waiting_that_was_begun_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RunningSubscription, "CUT_GRACE", 0.01)
+    go_on = asyncio.Event()
+
+    async def handler(event: EchoHappened) -> None:
+        while event.text == "stubborn" and not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    bus, backend = await running(handler, max_deliver=1, timeout=0.02, concurrency=2)
+    stubborn, other = Delivered("stubborn", 1, deliveries=3), Delivered("other", 2)
+    backend.deliver(stubborn)
+    backend.deliver(other)
+    try:
+        assert await other.ended() == "ack"
+        assert stubborn.settled.empty()
+    finally:
+        go_on.set()
+    assert await stubborn.ended() == "ack"
+    await bus.stop()
 
 
 class Slow(Manual):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cqc.assets.v1.asset_pb2 import Asset
+from google.protobuf.wrappers_pb2 import StringValue
 
 from chassis.cache import BackendFailure, Cache, MemoryBackend
 from chassis.metrics import Metrics
@@ -133,6 +134,30 @@ async def test_a_load_that_does_not_notice_that_nobody_waits_is_not_kept() -> No
     go.set()
     await loaded(cache)
     assert await cache.get(KEY, Asset) is None
+
+
+async def test_a_load_beside_one_of_another_type_is_not_kept_where_its_entry_was_deleted() -> None:
+    cache = await made(MemoryBackend())
+    begun, go = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+
+    async def first() -> Asset:
+        begun[0].set()
+        await go.wait()
+        return BITCOIN
+
+    async def second() -> StringValue:
+        begun[1].set()
+        await go.wait()
+        return StringValue()
+
+    callers = [asyncio.ensure_future(cache.get_or_load(KEY, Asset, first))]
+    await begun[0].wait()
+    callers.append(asyncio.ensure_future(cache.get_or_load(KEY, StringValue, second)))
+    await begun[1].wait()
+    await cache.delete(KEY)
+    go.set()
+    assert await asyncio.gather(*callers) == [BITCOIN, StringValue()]
+    assert not await cache.exists(KEY)
 
 
 # Loads that wait for loads.

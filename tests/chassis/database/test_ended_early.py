@@ -1,4 +1,4 @@
-"""Statements that would end the transaction in which they are sent."""
+"""Statements that would end the transaction in which they are sent, or its connection."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ async def test_a_statement_that_would_end_the_transaction_is_not_sent(db: Databa
             await tx.execute("INSERT INTO asset VALUES (2, 'ETH')")
             raise KeyError("undo all")
     assert await symbols(db) == []
+
+
+@pytest.mark.parametrize("sql", ["DEALLOCATE ALL", "PREPARE x AS SELECT 1", "LOAD 'auto_explain'"])
+async def test_a_statement_that_would_cost_the_transaction_its_connection_is_not_sent(db: Database, sql: str) -> None:
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO asset VALUES (1, 'BTC')")
+        with pytest.raises(Permanent, match=f"{sql.split()[0]} does not belong in a transaction"):
+            await tx.execute(sql)
+        await tx.execute("INSERT INTO asset VALUES (2, 'ETH')")
+    assert await symbols(db) == ["BTC", "ETH"]
 
 
 async def test_a_part_of_a_transaction_may_be_ended_by_statements(db: Database) -> None:

@@ -200,6 +200,19 @@ async def test_quiet_times_are_no_silence(
     assert metrics.value("cqar_event_pull_rebound_total", topic=TOPIC) in (None, 0)
 
 
+async def test_of_pulls_that_were_given_up_nothing_is_kept(services: Services, nats_account: AccountForTest) -> None:
+    bus = await services.bus(nats_account.url)
+    seen = Seen()
+    await bus.subscribe(AssetCreated, seen)
+    connection, (intake,) = bus.backend._connection, bus.backend._intakes
+    before = len(connection._client._receivers)
+    for _ in range(3):
+        await intake._bind_once()
+    await bus.publish(AssetCreated(source="later"))
+    await seen.all_of({"later"})
+    await until(lambda: len(connection._client._receivers) == before)
+
+
 async def test_a_durable_that_was_deleted_is_made_again(
     services: Services, peer: JetStreamContext, nats_account: AccountForTest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,8 +19,6 @@ from chassis.dev.nats import NatsServer
 from chassis.errors import InvalidInput, Temporary
 from chassis.testing.servers import AccountForTest
 from tests.chassis.bus.jetstream.conftest import Services
-from tests.chassis.bus.jetstream.test_intake import Held
-from tests.chassis.bus.jetstream.waiting import until
 
 TOPIC = "cqc.events.v1.asset_created"
 DAY = 24 * 60 * 60 * 1_000_000_000
@@ -278,44 +276,6 @@ async def test_what_may_be_changed_of_a_durable_is_changed_and_all_else_stays(
     await backend.subscribe(consumer(ack_wait=60.0, max_ack_pending=7), lambda delivery: None)
     assert await durable(peer) == before | {"ack_wait": 60_000_000_000, "max_ack_pending": 7, "max_deliver": -1}
     assert warnings(caplog) == []
-
-
-async def test_what_is_begun_is_noted_with_the_durable_beside_what_others_noted_there(
-    services: Services, peer: JetStreamContext, nats_account: AccountForTest
-) -> None:
-    backend, held = await services.backend(nats_account.url), Held()
-    settings = ConsumerConfig(durable_name="d", filter_subject=TOPIC, ack_policy="explicit", metadata={"team": "b"})
-    await peer.add_consumer("cqc_events", settings)
-    await backend.subscribe(consumer(), held)
-    for text in (b"1", b"2", b"3"):
-        await backend.publish(TOPIC, text, {}, msg_id="", timeout=5)
-    await held.reach(3)
-    first, second, third = held.deliveries
-    assert [await each.begun() for each in (first, second, first, third)] == [1, 1, 2, 1]
-    assert json.loads((await durable(peer))["metadata"]["cqi-begun"]) == {"1": 2, "2": 1, "3": 1}
-    await first.ack()
-
-    async def acknowledged() -> bool:
-        return bool((await ask(peer, "CONSUMER.INFO.cqc_events.d"))["ack_floor"]["stream_seq"] == 1)
-
-    await until(acknowledged)
-    assert await second.begun() == 2
-    metadata = (await durable(peer))["metadata"]
-    assert json.loads(metadata["cqi-begun"]) == {"2": 2, "3": 1}  # what is done with is not kept
-    assert metadata["team"] == "b"
-
-
-async def test_a_note_that_somebody_else_has_written_is_written_anew(
-    services: Services, peer: JetStreamContext, nats_account: AccountForTest
-) -> None:
-    backend, held = await services.backend(nats_account.url), Held()
-    notes = {"cqi-begun": "[]"}
-    settings = ConsumerConfig(durable_name="d", filter_subject=TOPIC, ack_policy="explicit", metadata=notes)
-    await peer.add_consumer("cqc_events", settings)
-    await backend.subscribe(consumer(), held)
-    await backend.publish(TOPIC, b"x", {}, msg_id="", timeout=5)
-    await held.reach(1)
-    assert [await held.deliveries[0].begun() for _ in range(2)] == [1, 2]
 
 
 async def test_a_durable_that_begins_elsewhere_is_used_with_a_warning(
