@@ -282,22 +282,21 @@ def classify(error: BaseException, correlation_id: str = "") -> ChassisError:
     >>> classify(KeyError("secret"), "0af7").message
     'internal error; ask for it by request id 0af7'
     """
-    if isinstance(error, ChassisError):
-        if error.remote is None:
-            return error
-        if isinstance(error, _PASSED_ON):
-            own = type(error)(
-                "a service that this call depends on did not answer in time or has no capacity",
-                detail=f"{error.remote}: {error.message}",
-                retry_after=error.retry_after,
-            )
-            own.__cause__ = error
-            return own
-    hint = f"; ask for it by request id {correlation_id}" if correlation_id else ""
-    if isinstance(error, ChassisError):
-        detail = f"{error.remote} answered {error.code.name}: {error.message}"
-    else:
+    if not isinstance(error, ChassisError):
         detail = f"{type(error).__name__}: {text_of(error)}"
+    elif error.remote is None:
+        return error
+    elif isinstance(error, _PASSED_ON):
+        own = type(error)(
+            "a service that this call depends on did not answer in time or has no capacity",
+            detail=f"{error.remote}: {error.message}",
+            retry_after=error.retry_after,
+        )
+        own.__cause__ = error
+        return own
+    else:
+        detail = f"{error.remote} answered {error.code.name}: {error.message}"
+    hint = f"; ask for it by request id {correlation_id}" if correlation_id else ""
     crash = Crash(f"internal error{hint}", detail=detail)
     crash.__cause__ = error
     return crash
