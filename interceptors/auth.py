@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from chassis.call import PROBES, Call, Kind, Method, Principal, Proceed, is_cancelled
-from chassis.errors import ChassisError, Temporary, Unauthorized
+from chassis.errors import Cancelled, ChassisError, DeadlineExceeded, PermissionDenied, Temporary, Unauthorized
 from interceptors.interceptor import RpcInterceptor
 
 if TYPE_CHECKING:
@@ -22,15 +22,18 @@ EXPIRED_CREDENTIALS = "the token expired during the call; call again with a new 
 # the time in a token is that of the calendar.
 _LOOK_AT_LEAST_EVERY = 60.0
 _LOOK_FOR_A_RESPONSE_EVERY = 1.0
+# So close to its deadline (seconds) a call has none left: timers go off a little early.
+_JUST_NOW = 0.05
 
 
 class AuthInterceptor(RpcInterceptor):
     """Nobody is served who did not say who they are, but for methods that are public by exact name.
 
-    `authenticator` turns the bearer token into a Principal or raises Unauthorized. When it fails in any other way the
-    call is refused as well (UNAVAILABLE), counted in `metrics` (`auth_failures_total`), and nothing is let through. Of
-    one that is awaited the same is true after `timeout` seconds. Where it asks another service, that service's
-    UNAUTHENTICATED is a refusal, and whatever else went wrong on the way a failure.
+    `authenticator` turns the bearer token into a Principal or raises Unauthorized or PermissionDenied. When it fails in
+    any other way the call is refused as well (UNAVAILABLE), counted in `metrics` (`auth_failures_total`), and nothing
+    is let through; callers see the text of a Temporary and of nothing else. Of one that is awaited the same is true
+    after `timeout` seconds. Where it asks another service, that service's UNAUTHENTICATED is a refusal, and whatever
+    else went wrong on the way a failure.
 
     A stream ends UNAUTHENTICATED when its principal's `expires_at` is reached, and its handler is cancelled. An RPC
     with one request and one reply does not: it was allowed when it began, and what it did would be done without an
@@ -69,11 +72,10 @@ class AuthInterceptor(RpcInterceptor):
             if not isinstance(principal, Principal):
                 principal = await self._awaited(principal)
         except ChassisError as error:
-            if error.remote is not None:
-                raise self._answered(call, error) from None
-            if isinstance(error, Temporary):  # of its database, say
-                self._count(call, error)
-            raise
+            told = self._told(call, error)
+            if told is error:
+                raise
+            raise told from None
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
@@ -93,6 +95,16 @@ class AuthInterceptor(RpcInterceptor):
         if not isinstance(answer, Principal):
             raise TypeError(f"an authenticator gives a Principal, not {type(answer).__name__}")
         return answer
+
+    def _told(self, call: Call, error: ChassisError) -> ChassisError:
+        if error.remote is not None:
+            return self._answered(call, error)
+        if isinstance(error, Temporary):  # of its database, say
+            self._count(call, error)
+        elif not isinstance(error, Unauthorized | PermissionDenied) and not _is_over(call, error):
+            # What it did not find is no answer to who calls, and its text may quote the token.
+            return self._unchecked(call, _whereabouts(error))
+        return error
 
     def _answered(self, call: Call, error: ChassisError) -> ChassisError:
         from chassis.auth.authenticator import refused
@@ -164,6 +176,14 @@ class _Alarm:
             self._limit.reschedule(self._loop.time())
         else:
             self._timer = self._loop.call_later(_LOOK_FOR_A_RESPONSE_EVERY, self._look)
+
+
+def _is_over(call: Call, error: ChassisError) -> bool:
+    """Whether an error only says that the call itself has ended meanwhile: nobody waits for it any more."""
+    if isinstance(error, Cancelled):
+        return is_cancelled()
+    left = call.time_remaining()
+    return isinstance(error, DeadlineExceeded) and left is not None and left <= _JUST_NOW
 
 
 def _has_begun(call: Call) -> bool:

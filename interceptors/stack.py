@@ -20,6 +20,16 @@ _ADDED = (
     "RateLimitInterceptor",  # where it is known who is calling, and before the request costs anything
     "ValidationInterceptor",  # it reads the request: behind all that can refuse without
 )
+# What stands in front of the place for these.
+_IN_FRONT = {
+    "RecoveryInterceptor",
+    "TracingInterceptor",
+    "MetricsInterceptor",
+    "LoggingInterceptor",
+    "DeadlineInterceptor",
+    "AuthInterceptor",
+    "IdentityInterceptor",
+}
 
 
 def default_stack(
@@ -86,7 +96,8 @@ def behind_auth(stack: Iterable[Interceptor], *concerns: Interceptor) -> list[In
     """A list of concerns with these added where it is known who is calling and nothing was read yet.
 
     That is their place whether or not there is authentication; for a service's `interceptors`. Those of the chassis
-    come in their own order, however they are given, and yours behind them.
+    come in their own order, however they are given, and yours behind them. What is in the list stays where it is, also
+    a limit that you put in front of authentication.
 
     >>> from chassis.limits import TokenBucket
     >>> from interceptors import RateLimitInterceptor, Rule
@@ -97,12 +108,19 @@ def behind_auth(stack: Iterable[Interceptor], *concerns: Interceptor) -> list[In
     from interceptors.request_id import RequestIdInterceptor
 
     given = list(stack)
-    inner = next((n for n, each in enumerate(given) if isinstance(each, RequestIdInterceptor)), len(given))
-    outer = [each for each in given[:inner] if _place(each) == len(_ADDED)]
-    before = [each for each in given[:inner] if _place(each) < len(_ADDED)]
-    return [*outer, *sorted([*before, *concerns], key=_place), *given[inner:]]
+    end = next((n for n, each in enumerate(given) if isinstance(each, RequestIdInterceptor)), len(given))
+    begin = max((n + 1 for n, each in enumerate(given[:end]) if not _IN_FRONT.isdisjoint(_names(each))), default=0)
+    for concern in concerns:
+        place = _place(concern)
+        given.insert(next((n for n in range(begin, end) if _place(given[n]) > place), end), concern)
+        end += 1
+    return given
 
 
 def _place(concern: Interceptor) -> int:
-    names = [cls.__name__ for cls in type(concern).__mro__]  # by name: nobody pays for what is not used
+    names = _names(concern)
     return next((place for place, name in enumerate(_ADDED) if name in names), len(_ADDED))
+
+
+def _names(concern: Interceptor) -> list[str]:
+    return [cls.__name__ for cls in type(concern).__mro__]  # by name: nobody pays for what is not used

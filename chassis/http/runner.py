@@ -20,22 +20,47 @@ _log = logging.getLogger("chassis.http")
 _KEEPALIVE_TIMEOUT = 75.0
 # Seconds for what is left on connections once all requests have ended.
 _CLOSING_TIMEOUT = 0.5
+# Seconds for what a client has not read yet of its last response when its connection is closed in any case.
+_LAST_BYTES = 1.0
 _FAULTS_OF_BODIES = (web.RequestPayloadError, HttpProcessingError)
 # What aiohttp says of it; it has no class of its own.
 _TOO_MANY = "Too many headers received"
 
 
 class _Protocol(web.RequestHandler):
-    """One connection: garbage goes through the interceptors as well, and a client that left is told to the edge."""
+    """One connection: garbage goes through the interceptors as well, a client that left is told to the edge, and one
+    that does not read is not waited for."""
 
-    __slots__ = ("_edge",)
+    __slots__ = ("_edge", "_end")
 
     def __init__(self, edge: Edge, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._edge = edge
+        self._end: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Serve requests until there are no more on this connection; aiohttp calls this for each."""
+        await super().start()
+        # One that is not kept is being closed now. Who reads slowly has the time that it would have been kept for.
+        self._end_after(self.keepalive_timeout, self.transport)
+
+    def force_close(self) -> None:
+        """Close the connection, for good."""
+        transport = self.transport
+        super().force_close()
+        self._end_after(_LAST_BYTES, transport)
+
+    def _end_after(self, seconds: float, transport: asyncio.Transport | None) -> None:
+        # To close a transport is to wait, for as long as the client likes, until it has read what was sent.
+        if transport is not None and transport.get_write_buffer_size():
+            if self._end is not None:
+                self._end.cancel()
+            self._end = self._loop.call_later(seconds, transport.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._end is not None:
+            self._end.cancel()
         self._edge.disconnected(self)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chassis.call import Interceptor
@@ -33,9 +34,10 @@ _log = logging.getLogger("chassis.service")
 
 _SHARE_FOR_CALLS = 0.8
 _FIRST_CHECK = 1.0
-# Seconds for a stop behind a gRPC port that could not be opened again: with those until it was given up, the process
-# has ended within ten, whatever still runs in it, and somebody can start another.
-_WITHOUT_A_PORT = 5.0
+# Seconds for a stop behind a gRPC port that could not be opened again: with those until it was given up, and the half
+# that a late one is waited for (runner.py), the process has ended within ten, whatever still runs in it, and somebody
+# can start another.
+_WITHOUT_A_PORT = 4.5
 
 
 class Hooks(Component):
@@ -61,6 +63,8 @@ class Assembly:
         self._config = config
         self._end: asyncio.Future[str] | None = None
         self._latest: float | None = None
+        # Told at once, while others may block the event loop or are about to: how many seconds a stop has from now on.
+        self.hurry: Callable[[float], object] = lambda _: None
         self.not_undone: list[StopFailure] = []  # by a start that was given up
         self.metrics = Metrics(
             config.service.name,
@@ -134,6 +138,7 @@ class Assembly:
 
     def _without_a_port(self, reason: str) -> None:
         self._latest = asyncio.get_running_loop().time() + _WITHOUT_A_PORT
+        self.hurry(_WITHOUT_A_PORT)
         self.end(reason)
 
     async def wait_for_end(self) -> str:

@@ -64,6 +64,7 @@ class _Watchdog:
         self.began: float | None = None
 
     def __enter__(self) -> Self:
+        self._service._assembly.hurry = self.begin_for
         threading.Thread(target=self._watch, name="chassis-watchdog", daemon=True).start()
         return self
 
@@ -74,6 +75,12 @@ class _Watchdog:
         """A stop begins, unless it has begun before; with a second signal it is not waited for."""
         self.began = self.began or time.monotonic()
         self._events.put(number)
+
+    def begin_for(self, seconds: float) -> None:
+        """A stop begins that has so many seconds. One that has begun before keeps those that it has."""
+        if self.began is None:
+            self._timeout = min(seconds, self._timeout)
+        self.begin()
 
     def _watch(self) -> None:
         signals, left = 0, None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from chassis.address import Address
 from chassis.component import StartError
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _TRACES_PATH = "/v1/traces"
-# RFC 3986, section 3.2.1: what stands in a user and a password as it is, and the % of what does not.
-_PLAIN_IN_USER = "!$&'()*+,;=:%"
+# RFC 3986, section 3.4: what stands in a query as it is, beside letters, digits and `-._~`.
+_PLAIN_IN_QUERY = "!$&'()*+,;=:@/?"
+_ENCODED = re.compile("(%[0-9A-Fa-f]{2})")
+_LEFT_OUT = dict.fromkeys(map(ord, "\t\r\n"))  # by whatever reads a URL
 
 
 def otlp_exporter(endpoint: str, mode: Literal["grpc", "http"], *, insecure: bool) -> SpanExporter:
@@ -38,7 +41,8 @@ def otlp_exporter(endpoint: str, mode: Literal["grpc", "http"], *, insecure: boo
             return GrpcExporter(endpoint=without_credentials(endpoint), insecure=plain, headers=credentials(endpoint))
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-        return HttpExporter(endpoint=http_url(endpoint, insecure))
+        # What speaks HTTP knows them, and tells them in its errors, in a spelling of its own.
+        return HttpExporter(endpoint=http_url(endpoint, insecure), headers=credentials(endpoint))
     except ImportError as error:
         raise StartError(f"spans cannot be sent by {mode}: the exporter's package is missing ({error})") from error
     except Exception as error:
@@ -58,16 +62,29 @@ def is_plain(endpoint: str, insecure: bool) -> bool:
 
 
 def http_url(endpoint: str, insecure: bool) -> str:
-    """The URL that spans are posted to; an address without a path gets the one of OTLP.
+    """The URL that spans are posted to, without user and password; without a path it gets the one of OTLP.
 
-    >>> http_url("collector:4318", insecure=True), http_url("https://otel.example/in/v1/traces", insecure=False)
-    ('http://collector:4318/v1/traces', 'https://otel.example/in/v1/traces')
+    >>> http_url("collector:4318", insecure=True), http_url("https://u:s3cret@otel.example/in?key=1", insecure=False)
+    ('http://collector:4318/v1/traces', 'https://otel.example/in?key=1')
     """
     scheme, user, *_ = Address.of(endpoint)
-    url = endpoint if scheme else f"{'http' if insecure else 'https'}://{endpoint}"
-    # With a / in it as it is, libraries would take half of a password for the port, and say so in their errors.
-    url = url.replace(f"{user}@", f"{quote(user, safe=_PLAIN_IN_USER)}@", 1) if user else url
-    return url.rstrip("/") + _TRACES_PATH if urlsplit(url).path in ("", "/") else url
+    bare = endpoint.replace(f"{user}@", "", 1) if user else endpoint
+    url = urlsplit(bare if scheme else f"{'http' if insecure else 'https'}://{bare}")
+    path = _TRACES_PATH if url.path in ("", "/") else url.path
+    # A fragment is never sent. The query is given as it will be sent: libraries have nothing to change in it.
+    return url._replace(path=path, query=_as_sent(url.query), fragment="").geturl()
+
+
+def _as_sent(query: str) -> str:
+    """A query as what speaks HTTP spells it, which is how its errors tell it.
+
+    >>> _as_sent("key=s3c ret%2f%41[1]")
+    'key=s3c%20ret%2FA%5B1%5D'
+    """
+    parts = _ENCODED.split(query.translate(_LEFT_OUT))  # plain, encoded, plain, ...
+    parts[::2] = (quote(each, _PLAIN_IN_QUERY) for each in parts[::2])
+    parts[1::2] = (quote(unquote_to_bytes(each), "") for each in parts[1::2])
+    return "".join(parts)
 
 
 def without_credentials(endpoint: str) -> str:
@@ -86,18 +103,21 @@ def credentials(endpoint: str) -> dict[str, str] | None:
     >>> credentials("https://user:s3cret@otel.example:4317")
     {'authorization': 'Basic dXNlcjpzM2NyZXQ='}
     """
-    user = Address.of(endpoint).credentials
-    return {"authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"} if user else None
+    user, _, password = Address.of(endpoint).credentials.partition(":")
+    if not user and not password:
+        return None
+    return {"authorization": f"Basic {b64encode(f'{unquote(user)}:{unquote(password)}'.encode()).decode()}"}
 
 
 def secrets_in(endpoint: str) -> list[str]:
-    """What texts about an address may not have in them: its user, password and query.
+    """What texts about an address may not have in them: its user, password and query, and that as it is sent.
 
-    >>> secrets_in("https://user:s3cret@otel.example:4317/?key=1"), secrets_in("collector:4317")
-    (['user:s3cret', 's3cret', 'key=1'], [])
+    >>> secrets_in("https://user:s3cret@otel.example:4317/?key=a b"), secrets_in("collector:4317")
+    (['user:s3cret', 's3cret', 'key=a b', 'key=a%20b'], [])
     """
     _, user, _, query = Address.of(endpoint)
-    return [each for each in (user, user.partition(":")[2], query) if each]
+    sent = _as_sent(query.partition("#")[0])
+    return list(dict.fromkeys(each for each in (user, user.partition(":")[2], query, sent) if each))
 
 
 def target_name(endpoint: str) -> str:

@@ -20,11 +20,23 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.hostile import Hostile
 from tests.integration.edge_kit import PATIENCE, EchoProcess, echo_process
+from tests.process import ECHO, processes
 
 NO_TEXT = b"/\xff\xfe"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVED_AGAIN = 2.0  # seconds until everybody else is served again
+
+HELD_UP = """
+import asyncio, time
+class Threaded(Echo):
+    async def on_start(self):
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+
+class Blocking(Echo):
+    async def on_stop(self):
+        time.sleep(60)
+"""
 
 
 class Thief:
@@ -70,6 +82,18 @@ def robbed(folder: Path, **settings: str) -> Iterator[tuple[EchoProcess, Thief]]
             yield process, thief
     finally:
         thief.let_go()
+
+
+def lost_to(thief: Thief, process: EchoProcess) -> float:
+    """Have the port taken, and wait until the service knows; returns when that was."""
+    rob(process, thief)
+    began = time.monotonic()
+    # The first answer that is another: there may be none after it.
+    while (answer := ready(process))[0] == 200:
+        pass
+    status, body = answer
+    assert (status, '"grpc":{"status":"error","message":"the gRPC port is closed"}' in body) == (503, True)
+    return began
 
 
 def rob(process: EchoProcess, thief: Thief) -> None:
@@ -171,13 +195,7 @@ def test_a_port_that_somebody_else_has_ends_the_service_with_1_within_ten_second
         robbed(tmp_path, server_drain_delay="5s", server_shutdown_timeout="25s") as (process, thief),
         meanwhile(process),
     ):
-        rob(process, thief)
-        began = time.monotonic()
-        # The first answer that is another: there may be none after it.
-        while (answer := ready(process))[0] == 200:
-            pass
-        status, body = answer
-        assert (status, '"grpc":{"status":"error","message":"the gRPC port is closed"}' in body) == (503, True)
+        began = lost_to(thief, process)
 
         assert process.ended() == 1
         assert time.monotonic() - began < 10
@@ -185,6 +203,22 @@ def test_a_port_that_somebody_else_has_ends_the_service_with_1_within_ten_second
         told = f"grpc port {thief.port} is in use on 127.0.0.1: set server.grpc_port"
         assert f"the gRPC port could not be opened again: {told}" in messages(process, "error")
         assert process.lines[-1]["message"] == "service stopped"
+
+
+@pytest.mark.parametrize("service", ["Threaded", "Blocking"])
+def test_it_ends_within_ten_seconds_whatever_still_runs_in_it(tmp_path: Path, service: str) -> None:
+    (tmp_path / "held_up.py").write_text(ECHO + HELD_UP)
+    thief = Thief()
+    try:
+        with processes(tmp_path) as start:
+            settings = {"server_grpc_port": str(thief.port), "server_shutdown_timeout": "25s"}
+            process = EchoProcess(start("run", f"held_up:{service}", **settings))
+            began = lost_to(thief, process)
+
+            assert process.ended() == 1
+            assert time.monotonic() - began < 10
+    finally:
+        thief.let_go()
 
 
 def test_who_watches_health_is_told_while_the_port_is_somebody_elses(tmp_path: Path) -> None:

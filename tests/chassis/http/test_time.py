@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from socket import create_connection
+from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, create_connection, socket
 from typing import Any
 
 import pytest
@@ -18,6 +18,8 @@ from interceptors.deadline import DeadlineInterceptor
 
 # The system takes some megabytes for a connection on this machine before a writer has to wait.
 _MORE_THAN_SOCKETS_HOLD = 32 << 20
+# A writer does not wait for what is left of it, once the smallest sockets are full.
+_A_TAIL = 60_000
 
 
 def at(path: str, handler: Any) -> Any:
@@ -149,3 +151,49 @@ async def test_the_answer_to_who_was_too_slow_is_sent_all_the_same(serve: Any) -
     sidecar = await serve(routes, interceptors=[DeadlineInterceptor()], request_timeout=0.01)
     status, body, _ = await sidecar.get("/slow")
     assert (status, body["code"]) == (504, "DEADLINE_EXCEEDED")
+
+
+async def tail(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, 1)
+    return web.Response(body=bytes(_A_TAIL))
+
+
+@asynccontextmanager
+async def tail_unread(sidecar: Any, head: bytes = b"") -> AsyncIterator[socket]:
+    """A client that has not read all of its response, which is over for the server."""
+    with socket() as connection:
+        connection.setsockopt(SOL_SOCKET, SO_RCVBUF, 1)
+        connection.connect(("127.0.0.1", sidecar.server.port))
+        connection.sendall(b"GET /tail HTTP/1.1\r\nHost: x\r\n%s\r\n" % head)
+        yield connection
+
+
+@pytest.mark.parametrize("head", [b"", b"Connection: close\r\n"])
+async def test_a_connection_whose_last_bytes_nobody_reads_is_not_kept(
+    serve: Any, recording: Any, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr("chassis.http.runner._KEEPALIVE_TIMEOUT", 0.2)
+    monkeypatch.setattr("chassis.http.runner._LAST_BYTES", 0.1)
+    sidecar = await serve(at("/tail", tail))
+    async with tail_unread(sidecar, head):
+        await recording.until(1)
+        (connection,) = connections(sidecar)
+        assert connection.transport.get_write_buffer_size()
+        await asyncio.wait_for(closed(sidecar), 10)
+
+
+async def test_who_reads_the_last_bytes_late_gets_them_all_and_is_not_waited_for_any_more(
+    serve: Any, recording: Any
+) -> None:
+    sidecar = await serve(at("/tail", tail))
+    async with tail_unread(sidecar, b"Connection: close\r\n") as client:
+        await recording.until(1)
+        (connection,) = connections(sidecar)
+        while connection._end is None:  # noqa: ASYNC110  it is not closed before aiohttp has heard of the end
+            await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection(sock=client)
+        assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"\r\n\r\n" + bytes(_A_TAIL))
+        writer.close()
+        await closed(sidecar)
+    assert connection._end.cancelled()

@@ -67,6 +67,44 @@ for thread in threading.enumerate():
 print("went on after", code)
 """
 
+PORTLESS = """
+import asyncio, time
+from chassis import ServiceChassis
+from chassis.service import assembly, run
+
+assembly._WITHOUT_A_PORT = 0.2
+
+class Portless(ServiceChassis):
+    name = "portless"
+    async def on_start(self):
+        self.spawn(self.lose_it(), on_crash="unready")
+    async def lose_it(self):
+        self._assembly._without_a_port("the gRPC port could not be opened again")
+        time.sleep(60)
+
+overrides = {"server.grpc_port": 0, "server.http_port": 0, "server.shutdown_timeout": "1h"}
+run(Portless(Portless.configure(environ={}, overrides=overrides)))
+"""
+
+PORTLESS_AT_THE_END = """
+import asyncio, os, signal, sys
+from chassis import ServiceChassis
+from chassis.service import assembly, run
+
+assembly._WITHOUT_A_PORT = 0.2
+
+class Stopping(ServiceChassis):
+    name = "stopping"
+    async def on_start(self):
+        asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    async def on_stop(self):
+        self._assembly._without_a_port("the gRPC port could not be opened again")
+        await asyncio.sleep(1.5)
+
+overrides = {"server.grpc_port": 0, "server.http_port": 0, "server.drain_delay": 0}
+sys.exit(run(Stopping(Stopping.configure(environ={}, overrides=overrides))))
+"""
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
@@ -139,3 +177,18 @@ def test_a_signal_after_a_crash_leaves_nothing_behind_that_ends_the_process_late
         [sys.executable, "-c", CRASHED], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "went on after 1\n"), ended.stderr
+
+
+def test_a_service_that_gives_up_its_port_ends_in_time_though_its_code_blocks_the_event_loop_from_then_on() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PORTLESS], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "the stop took too long" in ended.stdout
+
+
+def test_a_stop_that_has_begun_keeps_its_time_where_the_port_is_lost_meanwhile() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PORTLESS_AT_THE_END], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 
 from chassis.component import StartError
 from chassis.tracing import Tracing
-from chassis.tracing.otlp import secrets_in, target_name, without_credentials
+from chassis.tracing.otlp import http_url, secrets_in, target_name, without_credentials
 
 
 def names(request: pb.ExportTraceServiceRequest) -> list[str]:
@@ -122,6 +122,21 @@ async def test_what_is_said_of_a_collector_that_refuses_has_no_credentials(
     assert "t0ken" not in caplog.text
 
 
+async def test_what_is_said_of_an_address_over_http_has_no_secret_in_any_spelling(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    # Nothing speaks that, and the error has the whole address, with what no standard allows in it spelt anew.
+    endpoint = "htps://us er:s3c/ret [1]@127.0.0.1:1/?key=t0k en%2f[2]#s3cret"
+    tracing = Tracing("cqar", sample_rate=1, endpoint=endpoint, export_mode="http", stop_timeout=20)
+    await send(tracing)
+    assert tracing.dropped == 1
+    (told,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert "htps://127.0.0.1:1/" in told
+    for secret in ("us er", "us%20er", "s3c", "t0k"):
+        assert secret not in caplog.text
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -143,6 +158,7 @@ async def test_what_is_said_of_a_collector_that_refuses_has_no_credentials(
 def test_the_name_of_a_collector_has_no_part_of_its_secrets(endpoint: str) -> None:
     assert target_name(endpoint) == "otel.example:4318"
     assert "s3cret" not in without_credentials(endpoint)
+    assert http_url(endpoint, insecure=False).startswith("https://otel.example:4318/v1")
     assert any("s3cret" in each for each in secrets_in(endpoint))
 
 
@@ -169,6 +185,19 @@ async def test_a_password_with_a_slash_reaches_a_collector_over_http(
     await send(Tracing("cqar", sample_rate=1, endpoint=endpoint, export_mode="http"))
     assert received == ["/v1/traces", "work"]
     assert users == [f"Basic {b64encode(b'u:s3/c r@t').decode()}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [("", None), ("t0ken@", b"t0ken:"), ("u:p%C3%A9:q@", "u:p\u00e9:q".encode()), (":@", None)]
+)
+async def test_user_password_and_query_of_the_address_reach_a_collector_over_http(
+    http_collector: tuple[str, list[str]], users: list[str | None], given: str, sent: bytes | None
+) -> None:
+    address, received = http_collector
+    endpoint = f"http://{given}{address}?key=a b%26%c3%a9&c=%#part"
+    await send(Tracing("cqar", sample_rate=1, endpoint=endpoint, export_mode="http"))
+    assert received == ["/v1/traces?key=a%20b%26%C3%A9&c=%25", "work"]
+    assert users == [None if sent is None else f"Basic {b64encode(sent).decode()}"]
 
 
 async def test_user_and_password_of_the_address_reach_a_collector_over_grpc() -> None:
