@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import ClientSession
@@ -13,7 +14,7 @@ from examples.asset_registry import reference
 from examples.demo.collector import Collector
 from examples.demo.outage import Outage
 from examples.demo.screen import Screen, short
-from examples.demo.stage import PATIENCE, Stage
+from examples.demo.stage import PATIENCE, Line, Stage
 
 KEY: Final = "demo-key-for-the-tour"
 
@@ -151,6 +152,9 @@ class Session:
         screen.trace(spans)
         kinds = {span.kind for span in spans} - {"internal"}
         screen.check("trace", "kinds of spans in it", ", ".join(sorted(kinds)))
+        # Lines and spans are gathered for a moment each, and either may be here first.
+        for method in ("/CreateAsset", "/GetAsset"):
+            await self._stage.line(partial(_tells_of, trace_id, method))
         lines = [line for line in self._stage.lines if line.get("trace_id") == trace_id]
         screen.say("\n  the same trace id in the logs\n")
         screen.table(
@@ -208,6 +212,10 @@ class Session:
                 if not line.startswith("#") and name.partition("{")[0].endswith("_total") and "service=" in name:
                     values[name] = float(value)
         return values
+
+
+def _tells_of(trace_id: str, method: str, line: Line) -> bool:
+    return line.get("trace_id") == trace_id and str(line.get("method")).endswith(method)
 
 
 async def linger(screen: Screen, stage: Stage) -> None:
