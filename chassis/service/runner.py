@@ -64,7 +64,7 @@ class _Watchdog:
         self.began: float | None = None
 
     def __enter__(self) -> Self:
-        self._service._assembly.hurry = self.begin_for
+        self._service.tell_of_haste(self.begin_for)
         threading.Thread(target=self._watch, name="chassis-watchdog", daemon=True).start()
         return self
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -203,6 +203,10 @@ class ServiceChassis:
     def held_up_by(self) -> str | None:
         """The part that starts or stops right now, and the code that blocks the event loop; for other threads."""
         return self._assembly.held_up_by
+
+    def tell_of_haste(self, tell: Callable[[float], object]) -> None:
+        """Have `tell` called, at once, when a stop begins that has only so many seconds; for who watches over stops."""
+        self._assembly.hurry = tell
 
     def flush_logs(self, timeout: float) -> None:
         """Write what is waiting, for at most `timeout` seconds; for the last words of a process."""
