@@ -34,6 +34,10 @@ SELECT pg_advisory_unlock_all();
 DISCARD TEMP;
 DISCARD SEQUENCES;"""
 
+_CANCEL: Final = """\
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+WHERE pid = $1::int AND state = 'active' AND query_start < clock_timestamp() - make_interval(secs => $2::float8)"""
+
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that a reset makes as good as new, unless it was `altered`: on this side, where no reset reaches.
@@ -93,6 +97,11 @@ async def close(connection: Connection, timeout: float) -> None:
         async with asyncio.timeout(timeout):
             await connection.close(timeout=timeout)
     connection.terminate()
+
+
+async def cancel(connection: Connection, process: int, *, before: float, timeout: float) -> bool:
+    """Cancel what a process of the server is at, if that began more than `before` seconds ago; whether it did."""
+    return bool(await connection.fetchval(_CANCEL, process, before, timeout=timeout))
 
 
 async def restore(connection: Connection, timeout: float, *, reset: bool, interrupted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -86,6 +87,22 @@ class Opener:
         except Exception as error:
             self._observer.error(refusal(self._target, error, self._quick).sqlstate_class)
             raise
+
+    async def end_statement_of(self, process: int) -> None:
+        """End what the server's process of a connection that was cut is at: it sees no end before it is done with that.
+
+        What was cancelled did not answer in time: the cancellation, which goes a way of its own, may be lost. As the
+        process may be somebody else's by now, only what began before the cut is ended.
+        """
+        from chassis.database.driver import cancel, close
+
+        cut = monotonic()
+        with contextlib.suppress(Exception):  # nobody waits for it
+            connection = await self._connect(self._timeout)
+            try:
+                await cancel(connection, process, before=monotonic() - cut, timeout=self._timeout)
+            finally:
+                await close(connection, self._quick)
 
     async def search(self) -> Connection:
         """Try until there is a connection, and everything is prepared."""

@@ -165,7 +165,10 @@ class Pool:
             )  # fmt: skip
         except (Exception, asyncio.CancelledError):
             # It did not answer: cut, and not closed politely, as that would wait for the same answer.
+            process = 0 if session.connection.is_closed() else session.connection.get_server_pid()
             self._discard(session, "unanswered")
+            if process and self._running and self._opener.reachable:
+                self._background.spawn(self._opener.end_statement_of(process))
             return
         session.interrupted = session.changed = session.busy = False
         self.give_back(session)

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from chassis.database import Database
+from chassis.database.driver import cancel
 from chassis.errors import DeadlineExceeded, ResourceExhausted
 from chassis.metrics import Metrics
 from chassis.testing.servers import DatabaseForTest
-from tests.chassis.database.kit import FROZEN, database_on, serving, started, until, until_none, until_ready
+from tests.chassis.database.kit import FROZEN, database_on, others, serving, started, until, until_none, until_ready
 
 
 async def backend(db: Database) -> int:
@@ -236,6 +237,43 @@ async def test_a_connection_that_was_left_in_a_transaction_or_a_query_is_mended(
         assert len(await db.query("SELECT 1")) == 1
         await until_none(db, "idle in transaction%")
         await until_none(db, "active")
+
+
+async def test_a_statement_whose_cancellation_does_not_arrive_is_ended_on_the_server_all_the_same(
+    place: DatabaseForTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("chassis.database.driver.Connection._cancel", lost)
+    async with started(database_on(place, max_conns=2)) as db:
+        async with db.connection() as connection:
+            query = asyncio.ensure_future(connection.execute("SELECT pg_sleep(3600)"))
+
+            async def active() -> bool:
+                return await others(db, "active") == 1
+
+            await until(active)
+            query.cancel()
+        await until_none(db, "active")
+        await asyncio.gather(query, return_exceptions=True)
+        assert len(await db.query("SELECT 1")) == 1
+
+
+async def test_a_statement_that_began_after_the_cut_is_somebody_elses(place: DatabaseForTest) -> None:
+    async with started(database_on(place, max_conns=3)) as db, db.connection() as connection:
+        process = connection.get_server_pid()
+        query = asyncio.ensure_future(connection.execute("SELECT pg_sleep(3600)"))
+
+        async def active() -> bool:
+            return await others(db, "active") == 1
+
+        await until(active)
+        async with db.connection() as other:
+            assert not await cancel(other, process, before=3600, timeout=60)
+            assert await cancel(other, process, before=0, timeout=60)
+        with pytest.raises(Exception, match="canceling statement"):
+            await query
 
 
 # Stop.
