@@ -17,7 +17,7 @@ import grpc
 
 _log = logging.getLogger("chassis.server")
 
-# Seconds until a port that cannot be opened again is given up; the service takes five more to end.
+# Seconds until a port that cannot be opened again is given up; the service takes as many more to end.
 _PATIENCE = 4.0
 # Seconds that are left to those who had begun to send a call when the port closed, and to whoever closed it.
 _LINGER = 5.0

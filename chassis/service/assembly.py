@@ -35,9 +35,9 @@ _log = logging.getLogger("chassis.service")
 _SHARE_FOR_CALLS = 0.8
 _FIRST_CHECK = 1.0
 # Seconds for a stop behind a gRPC port that could not be opened again: with those until it was given up, and the half
-# that a late one is waited for (runner.py), the process has ended within ten, whatever still runs in it, and somebody
-# can start another.
-_WITHOUT_A_PORT = 4.5
+# that a late one is waited for (runner.py), the process has ended within eight, and on a busy machine within ten,
+# whatever still runs in it, and somebody can start another.
+_WITHOUT_A_PORT = 3.5
 
 
 class Hooks(Component):
