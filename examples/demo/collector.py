@@ -67,11 +67,14 @@ class Collector:
         return trace_service_pb2.ExportTraceServiceResponse()
 
     async def trace(self, trace_id: str, *, services: set[str], spans: int, timeout: float) -> list[Span]:
-        """Wait until a trace has this many spans, of all these services; raises TimeoutError."""
+        """Wait until a trace has this many spans, of all these services and all within one; raises TimeoutError."""
 
         def complete() -> bool:
             found = self._spans[trace_id]
-            return len(found) >= spans and services <= {span.service for span in found}
+            # Spans come as they are gathered, and not in the order of their ends.
+            known = {span.span_id for span in found}
+            outermost = [span for span in found if span.parent_id not in known]
+            return len(found) >= spans and services <= {span.service for span in found} and len(outermost) == 1
 
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(complete)

@@ -147,7 +147,7 @@ class Session:
     async def _show_trace(self, trace_id: str) -> None:
         screen = self._screen
         hops = {"demo-client", "cqar", "listing-watch"}
-        spans = await self._collector.trace(trace_id, services=hops, spans=7, timeout=PATIENCE)
+        spans = await self._collector.trace(trace_id, services=hops, spans=11, timeout=PATIENCE)
         screen.say(f"\n  trace [cyan]{trace_id}[/cyan]\n")
         screen.trace(spans)
         kinds = {span.kind for span in spans} - {"internal"}

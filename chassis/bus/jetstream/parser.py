@@ -33,15 +33,15 @@ class MessageParser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         """Take in what was read."""
-        if self.buf:
-            if self.state == AWAITING_CONTROL_LINE:
-                data = bytes(self.buf) + data
-                self.buf.clear()
-            else:
-                # The rest of a message, which may be a large one: it is not to be copied for each part of it.
-                missing = self.needed + 2 - len(self.buf)
-                await super().parse(data[:missing])
-                data = data[missing:]
+        if self.state != AWAITING_CONTROL_LINE:
+            # The rest of a message, which may be a large one: it is not to be copied for each part of it. All of it may
+            # be to come, and look like a message itself.
+            missing = self.needed + 2 - len(self.buf)
+            await super().parse(data[:missing])
+            data = data[missing:]
+        elif self.buf:
+            data = bytes(self.buf) + data
+            self.buf.clear()
         if data and (done := self._messages(data)) < len(data):
             await super().parse(data[done:])
 

@@ -88,6 +88,19 @@ def test_whatever_is_read_in_whatever_parts_is_understood_as_nats_py_does(
     assert outcome(MessageParser(ours, ours.receivers), ours, parts) == expected
 
 
+async def test_a_payload_is_no_message_though_it_looks_like_one_and_is_read_by_itself() -> None:
+    client = Client()
+    parser = MessageParser(client, client.receivers)
+    forged = whole(2, b"", b"", b"forged")
+    message = whole(1, b"", b"", forged) + whole(1, b"", b"", b"next")
+    head = message.index(forged)
+
+    await parser.parse(message[:head])
+    await parser.parse(message[head:])
+
+    assert [(number, payload) for number, _, _, payload, _ in client.seen] == [(1, forged), (1, b"next")]
+
+
 async def test_a_message_that_cannot_be_taken_in_is_told_and_those_behind_it_arrive(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
