@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-from chassis.call import Call, Method, Proceed
+from chassis.call import Call, Proceed
 from chassis.errors import DeadlineExceeded
 from interceptors.interceptor import RpcInterceptor
 
@@ -57,9 +57,6 @@ class DeadlineInterceptor(RpcInterceptor):
         if served is not None and (deadline is None or served < deadline):
             deadline = served
         return None if deadline == math.inf else deadline
-
-    def applies(self, method: Method) -> bool:
-        return True
 
 
 def _expire(call: Call, limit: asyncio.Timeout) -> None:

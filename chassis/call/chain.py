@@ -43,7 +43,7 @@ class Interceptor:
     """
 
     only_before: ClassVar[bool] = False
-    """Whether `around` has done its part when it proceeds, and looks at nothing that comes out of that.
+    """Whether `around` looks at neither `call.code` nor `call.error` once it has proceeded: its part comes before.
 
     What is inside has nothing to stamp for such a concern. It may be a plain function that returns `proceed(call)`.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import grpc
 import pytest
@@ -40,7 +41,7 @@ time for request:     4.06ms      9.95ms      6.39ms      1.56ms    75.00%
 req/s           :    1014.55     1327.59     1163.47      133.84    50.00%
 """
 
-TRACED = Variant("all spans", "chassis_service", settings={"tracing": 1})
+TRACED = Variant("all spans", "chassis_service", settings={"tracing": 1}, environment={"CQ_BENCH": "told"})
 
 
 def by_best(child: Child, path: str, body: bytes, calls: int) -> Sample:
@@ -58,6 +59,10 @@ every_load = pytest.mark.parametrize("make", [load.closed, at_rate, by_best])
 def child() -> Iterator[Child]:
     with Launcher(None, Credentials.new()).all_up([TRACED]) as up:
         yield up[TRACED.name]
+
+
+def test_its_process_finds_in_the_environment_what_is_said_of_it(child: Child) -> None:
+    assert b"CQ_BENCH=told" in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
 
 
 def test_what_h2load_writes_is_understood() -> None:

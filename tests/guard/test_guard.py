@@ -30,7 +30,7 @@ def test_the_figures_are_saved_for_the_oldest_and_the_newest_python() -> None:
         assert saved_figures(version).keys() == set(KINDS)
 
 
-@pytest.mark.timeout(300)  # they are counted in twelve processes, ten seconds each
+@pytest.mark.timeout(300)  # they are counted in twelve processes, some seconds each
 def test_five_counts_and_those_of_another_process_are_equal() -> None:
     runs = [*measured(runs=5), *measured()]
     assert len(runs) == 6

@@ -110,14 +110,6 @@ async def test_whoever_wants_them_now_gets_all_of_them() -> None:
     assert (tracing.exported, tracing.dropped, collector.batches) == (5, 0, [3, 2])
 
 
-async def test_spans_of_calls_that_end_after_the_stop_are_counted_as_dropped() -> None:
-    tracing = tracing_to(Collector())
-    await tracing.start()
-    await tracing.stop()
-    serve(tracing, 2)
-    assert (tracing.exported, tracing.dropped) == (0, 2)
-
-
 async def test_what_waits_is_delivered_when_it_stops() -> None:
     collector = Collector()
     tracing = tracing_to(collector)
@@ -171,11 +163,12 @@ async def test_a_stop_that_is_cut_short_counts_what_was_lost() -> None:
     collector.released.set()
 
 
-async def test_spans_that_end_after_the_stop_are_counted_as_dropped() -> None:
+@pytest.mark.parametrize("make", [work, serve])
+async def test_spans_that_end_after_the_stop_are_counted_as_dropped(make: Callable[[Tracing, int], None]) -> None:
     tracing = tracing_to(Collector())
     await tracing.start()
     await tracing.stop()
-    work(tracing, 2)
+    make(tracing, 2)
     assert (tracing.exported, tracing.dropped) == (0, 2)
 
 
